@@ -1,0 +1,95 @@
+"""Every setting of Wharf: one typed table, read from the environment and from `.env`.
+
+`python app.py` needs none of them. docs/settings.md and .env.example list the same names.
+"""
+
+import secrets
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+HOW_TO_MAKE_A_SECRET = 'python -c "import secrets; print(secrets.token_hex(32))"'
+Words = Annotated[tuple[str, ...], NoDecode]
+
+
+class MissingSecret(RuntimeError):
+    """SECRET_KEY is not set where several processes must share it."""
+
+
+class Settings(BaseSettings):
+    """The settings table: name, type, default and one line of help each."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
+
+    SECRET_KEY: str = Field("", description="Signs tokens; every process needs the same one.")
+    DATABASE_URL: str = Field(
+        "sqlite:///wharf.db",
+        description="SQLAlchemy URL. A relative SQLite path lies in `instance/`; "
+        "`postgres://` and `postgresql://` are read by psycopg 3.",
+    )
+    REDIS_URL: str = Field("", description="Carries events between processes when set.")
+    HOST: str = Field("127.0.0.1", description="Address `python app.py` listens on.")
+    PORT: int = Field(8000, description="Port `python app.py` listens on.")
+    SOCKET_URL: str = Field(
+        "", description="Where pages find the sockets, `wss://host`; empty: where the page is."
+    )
+    CORS_ORIGINS: Words = Field(
+        (), description="Origins, comma-separated, whose pages may call with credentials."
+    )
+    STORAGE_URL: str = Field("uploads", description="Folder (or `file:///folder`) of uploads.")
+    SQLITE_SYNCHRONOUS: Literal["FULL", "NORMAL"] = Field(
+        "FULL", description="FULL: acknowledged data survives a power cut; NORMAL is faster."
+    )
+    PUBLIC_TODOS: bool = Field(True, description="Callers without account share one todo list.")
+    ANONYMOUS_SYNC: bool = Field(False, description="Sync channels are open without account.")
+    ACCESS_TOKEN_MINUTES: int = Field(15, ge=1, description="Life of an access token.")
+    REFRESH_TOKEN_DAYS: int = Field(30, ge=1, description="Life of a refresh token and cookie.")
+    BCRYPT_ROUNDS: int = Field(12, ge=4, le=18, description="Cost of a password hash (log2).")
+    MAX_BODY_BYTES: int = Field(10_000_000, ge=1, description="Largest JSON body, in bytes.")
+    MAX_UPLOAD_BYTES: int = Field(5_000_000, ge=1, description="Largest uploaded file, in bytes.")
+    MAX_FRAME_BYTES: int = Field(1_000_000, ge=125, description="Largest chat message, in bytes.")
+    MAX_SYNC_FRAME_BYTES: int = Field(
+        32_000_000, ge=125, description="Largest sync message: a long offline time in one piece."
+    )
+    FRAMES_PER_SECOND: int = Field(
+        200, ge=1, description="Messages a socket may send; bursts x2."
+    )
+    SEND_QUEUE_BYTES: int = Field(
+        4_000_000, ge=1, description="Bytes that may wait for a slow client; beyond it is cut off."
+    )
+    PING_SECONDS: float = Field(30, gt=0, description="Silence after which a socket is pinged.")
+    LOG_LEVEL: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @field_validator("CORS_ORIGINS", mode="before")
+    @classmethod
+    def split_words(cls, value: Any) -> Any:
+        """Read a comma-separated list."""
+        if isinstance(value, str):
+            return tuple(word.strip().rstrip("/") for word in value.split(",") if word.strip())
+        return value
+
+    @field_validator("DATABASE_URL")
+    @classmethod
+    def name_the_driver(cls, url: str) -> str:
+        """PaaS providers write `postgres://`; SQLAlchemy wants dialect and driver."""
+        for prefix in ("postgres://", "postgresql://"):
+            if url.startswith(prefix):
+                return "postgresql+psycopg://" + url.removeprefix(prefix)
+        return url
+
+
+def keep_secret(folder: Path) -> str:
+    """Return the secret kept in `folder`, made on first use and readable by its owner alone."""
+    path = folder / "secret"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32))
+    return path.read_text().strip()
+
+
+def require_secret(settings: Settings) -> None:
+    """Raise MissingSecret unless SECRET_KEY is set: gunicorn's processes must share one."""
+    if not settings.SECRET_KEY:
+        raise MissingSecret(f"Set SECRET_KEY; make one with: {HOW_TO_MAKE_A_SECRET}")

@@ -1,0 +1,77 @@
+"""Checks on what clients send, shared by routes and sockets: JSON text, shapes, plain text."""
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic_core import ErrorDetails, from_json
+
+from errors import WharfError, bad_request
+
+
+def refuse_nul(text: str) -> str:
+    """PostgreSQL cannot store NUL, and nobody types it."""
+    if "\0" in text:
+        raise ValueError("must not contain NUL")
+    return text
+
+
+Plain = AfterValidator(refuse_nul)
+Text = Annotated[str, Plain, StringConstraints(max_length=100_000)]
+Line = Annotated[str, Plain, StringConstraints(strip_whitespace=True, max_length=500)]
+RequiredText = Annotated[str, Plain, StringConstraints(min_length=1, max_length=100_000)]
+RequiredLine = Annotated[
+    str, Plain, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)
+]
+
+
+class Input(BaseModel):
+    """Base of request bodies and socket frames: unknown keys are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+AnyInput = TypeVar("AnyInput", bound=Input)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Decode JSON strictly; raises 400 for anything else, NaN and lone surrogates included."""
+    try:
+        return from_json(text, allow_inf_nan=False)
+    except ValueError:
+        raise bad_request("This is not valid JSON", code="invalid_json") from None
+
+
+def parse_object(text: str | bytes) -> dict[str, Any]:
+    """Decode a JSON object; raises 400 for any other value."""
+    value = parse_json(text)
+    if not isinstance(value, dict):
+        raise bad_request("A JSON object is needed", code="invalid_json")
+    return value
+
+
+def validate(model: type[AnyInput], data: dict[str, Any]) -> AnyInput:
+    """Check `data` against `model`; raises 400 with the texts of all wrong fields."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise field_errors(error) from None
+
+
+def field_errors(error: ValidationError) -> WharfError:
+    """Turn pydantic's report into `{field: [text]}` and a first text fit for a person."""
+    fields: dict[str, list[str]] = {}
+    for detail in error.errors(include_url=False, include_context=False):
+        field = ".".join(str(part) for part in detail["loc"]) or "body"
+        fields.setdefault(field, []).append(describe(field, detail))
+    return bad_request(next(iter(fields.values()))[0], fields)
+
+
+def describe(field: str, detail: ErrorDetails) -> str:
+    """Say what is wrong with one field, as the frontends' own servers word it."""
+    label = field.replace("_", " ")
+    label = label[:1].upper() + label[1:]
+    empty = detail["type"] == "missing" or detail["input"] in (None, "")
+    blank = detail["type"] == "string_too_short" and not str(detail["input"]).strip()
+    if empty or blank:
+        return f"{label} is required"
+    return f"{label}: {detail['msg'].removeprefix('Value error, ')}"
