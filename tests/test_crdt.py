@@ -1,0 +1,493 @@
+"""The merge rules one by one, then all together under the simulator.
+
+CRDT_RUNS sets how many runs each simulated scenario gets (default 300).
+"""
+
+import json
+import os
+from itertools import permutations
+
+import pytest
+
+import crdt
+from crdt import (
+    MAX_INTEGER,
+    MAX_KEY_LENGTH,
+    MAX_LEAP,
+    MAX_VALUE_BYTES,
+    TOMBSTONE,
+    BadChange,
+    Cell,
+    Change,
+    Channel,
+    Merged,
+    canonical,
+    merge,
+    parse_change,
+    parse_changes,
+)
+from tests.crdt_simulator import (
+    DELETES,
+    EARLY_ACKS,
+    FAULTS,
+    LATE_PULLS,
+    NO_DELETES,
+    ONE_AUTHOR,
+    READERS,
+    Fault,
+    Scenario,
+    failing_seeds,
+)
+
+RUNS = int(os.environ.get("CRDT_RUNS", "300"))
+GOOD = ["todos", "[1]", "title", "milk", 1, 1, "anna", 1, 0]
+TITLE = ("todos", "[1]", "title")
+DELETE = ("todos", "[1]", TOMBSTONE)
+
+
+def change(val="milk", col_version=1, db_version=1, site_id="anna", *, cid="title", position=0):
+    text = "null" if cid == TOMBSTONE else canonical(val)
+    return Change("todos", "[1]", cid, text, col_version, db_version, site_id, 1, 0, position)
+
+
+def delete(db_version, site_id="anna"):
+    return change(None, 1, db_version, site_id, cid=TOMBSTONE)
+
+
+def channel(*winners, version=10):
+    stored = {winner[:3]: winner for winner in winners}
+    tops = [cell.version for cell in winners if cell.cid != TOMBSTONE]
+    return Channel(version, stored, {("todos", "[1]"): max(tops)} if tops else {})
+
+
+def winner(val="milk", col_version=1, db_version=1, site_id="anna", *, version=10, cid="title"):
+    val = canonical(val)
+    return Cell("todos", "[1]", cid, val, col_version, 1, site_id, db_version, version, False)
+
+
+def tombstone(version=10, cl=2):
+    return Cell(*DELETE, "null", cl, cl, "carl", 1, version, True)
+
+
+def merge_one(state, incoming, *, sender="anna", sent=0):
+    """The cell that `incoming` is stored as, or None when it is ignored."""
+    merge(state, [incoming], sender=sender, sent=sent)
+    return state.stored.get(incoming[:3])
+
+
+def outcome(cell):
+    return cell and (json.loads(cell.val), cell.col_version, cell.reissued)
+
+
+# Parsing
+
+
+def test_good_change_is_parsed_with_its_value_as_json_text():
+    assert parse_change(GOOD, 7) == Change(
+        "todos", "[1]", "title", '"milk"', 1, 1, "anna", 1, 0, position=7
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "null"),
+        (True, "true"),
+        (1, "1"),
+        (1.0, "1.0"),
+        ("1", '"1"'),
+        ("é", '"\\u00e9"'),
+        ("\ud800\0", '"\\ud800\\u0000"'),
+        (2**60, "1152921504606846976"),
+    ],
+    ids=str,
+)
+def test_scalar_values_are_kept_as_ascii_json(value, text):
+    assert parse_change([*GOOD[:3], value, *GOOD[4:]]).val == text
+
+
+WORST = {
+    "not a list": {},
+    "text": "123456789",
+    "tuple of eight": GOOD[:8],
+    "ten fields": [*GOOD, 0],
+    "table is null": [None, *GOOD[1:]],
+    "pk is a number": ["todos", 1, *GOOD[2:]],
+    "cid is a number": ["todos", "[1]", -1, *GOOD[3:]],
+    "site_id is a list": [*GOOD[:6], ["anna"], 1, 0],
+    "site_id is empty": [*GOOD[:6], "", 1, 0],
+    "pk with NUL": ["todos", "a\0b", *GOOD[2:]],
+    "table with a lone surrogate": ["to\ud800dos", *GOOD[1:]],
+    "cid with a lone low surrogate": ["todos", "[1]", "\udfff", *GOOD[3:]],
+    "pk too long": ["todos", "x" * (MAX_KEY_LENGTH + 1), *GOOD[2:]],
+    "val is an object": [*GOOD[:3], {"0": 1}, *GOOD[4:]],
+    "val is a list": [*GOOD[:3], [], *GOOD[4:]],
+    "val is NaN": [*GOOD[:3], float("nan"), *GOOD[4:]],
+    "val is Infinity": [*GOOD[:3], float("-inf"), *GOOD[4:]],
+    "val is beyond a double": [*GOOD[:3], 10**400, *GOOD[4:]],
+    "val is beyond printing": [*GOOD[:3], 10**5000, *GOOD[4:]],
+    "val too long": [*GOOD[:3], "x" * (MAX_VALUE_BYTES - 1), *GOOD[4:]],
+    "val too long once escaped": [*GOOD[:3], "é" * (MAX_VALUE_BYTES // 6), *GOOD[4:]],
+    "col_version is true": [*GOOD[:4], True, *GOOD[5:]],
+    "col_version is a float": [*GOOD[:4], 1.0, *GOOD[5:]],
+    "col_version is text": [*GOOD[:4], "1", *GOOD[5:]],
+    "col_version is null": [*GOOD[:4], None, *GOOD[5:]],
+    "db_version is negative": [*GOOD[:5], -1, *GOOD[6:]],
+    "db_version is too great": [*GOOD[:5], MAX_INTEGER + 1, *GOOD[6:]],
+    "cl is a float": [*GOOD[:7], 1.5, 0],
+    "seq is false": [*GOOD[:8], False],
+}
+
+
+@pytest.mark.parametrize("raw", WORST.values(), ids=WORST)
+def test_bad_change_is_refused_with_a_reason(raw):
+    with pytest.raises(BadChange, match=r"must|a list of nine"):
+        parse_change(raw)
+
+
+@pytest.mark.parametrize("field", [4, 5, 7, 8], ids=["col_version", "db_version", "cl", "seq"])
+def test_largest_integer_is_accepted(field):
+    parse_change([*GOOD[:field], MAX_INTEGER, *GOOD[field + 1 :]])
+
+
+def test_bad_change_does_not_spoil_its_message():
+    changes, refused = parse_changes([GOOD, None, GOOD])
+    assert [change.position for change in changes] == [0, 2]
+    assert [(one.position, one.reason) for one in refused] == [
+        (1, "a change is a list of nine fields")
+    ]
+
+
+def test_largest_change_fits_a_frame_of_one_megabyte():
+    key = "\U0001f600" * MAX_KEY_LENGTH
+    largest = [key, key, key, "x" * (MAX_VALUE_BYTES - 2), 1, MAX_INTEGER, key, 1, 0]
+    state = Channel(0, {}, {})
+    merge(state, [parse_change(largest)], sender=key, sent=0)
+    (cell,) = state.stored.values()
+    assert len(crdt.outgoing_json(cell, "server")) < 1_000_000
+
+
+# Order, acknowledgement, limits
+
+
+def test_slices_are_in_order_and_never_cut_a_db_version():
+    changes = [change(db_version=number) for number in (3, 1, 2, 2, 1, 4)]
+    pieces = [[one.db_version for one in piece] for piece in crdt.slices(changes, 2)]
+    assert pieces == [[1, 1], [2, 2], [3, 4]]
+    assert [len(piece) for piece in crdt.slices(changes, 1)] == [2, 2, 1, 1]
+    assert list(crdt.slices([], 2)) == []
+
+
+def test_batch_is_merged_in_the_order_of_writing():
+    writes = [change(number, number, number) for number in (1, 2, 3)]
+    for batch in permutations(writes):
+        state = channel()
+        merge(state, batch, sender="anna", sent=0)
+        assert [outcome(cell) for cell in state.stored.values()] == [(3, 3, False)]
+
+
+def test_seq_orders_changes_of_one_db_version():
+    first, second = change("first"), change("second")
+    state = channel()
+    merge(state, [second._replace(seq=2), first._replace(seq=1)], sender="anna", sent=0)
+    assert [outcome(cell) for cell in state.stored.values()] == [("second", 2, True)]
+
+
+def test_keys_name_each_cell_and_the_tombstone_of_its_row():
+    assert crdt.keys([change(), change(cid="done")]) == {TITLE, ("todos", "[1]", "done"), DELETE}
+
+
+def test_ack_counts_the_senders_own_changes_only():
+    state = channel()
+    mixed = [change(db_version=3), change(db_version=9, site_id="bert", col_version=2)]
+    assert merge(state, mixed, sender="anna", sent=0).acked == 3
+    assert merge(state, mixed, sender="carl", sent=0).acked == 0
+
+
+def test_ack_covers_changes_that_were_ignored():
+    state = channel(winner(col_version=9, site_id="bert"))
+    assert merge(state, [change(db_version=4)], sender="anna", sent=4) == Merged(4, [])
+
+
+def test_leaping_col_version_is_refused_by_position_and_still_acknowledged():
+    state = channel(winner(col_version=5, site_id="bert"))
+    leap = change(col_version=6 + 2 * MAX_LEAP, db_version=8, position=3)
+    merged = merge(state, [leap, change("tea", 5 + MAX_LEAP, 7)], sender="anna", sent=0)
+    assert merged == Merged(8, [(3, "col_version is too far ahead")])
+    assert outcome(state.stored[TITLE]) == ("tea", 5 + MAX_LEAP, False)
+
+
+def test_first_col_version_of_a_cell_may_not_leap_either():
+    merged = merge(channel(), [change(col_version=MAX_LEAP + 1)], sender="anna", sent=0)
+    assert len(merged.refused) == 1
+
+
+def test_each_stored_cell_counts_up_the_version_and_only_its_last_state_remains():
+    state = channel(version=10)
+    batch = [change("a", 1, 1), change("b", 1, 2, cid="done"), change("c", 2, 3)]
+    merge(state, batch, sender="anna", sent=0)
+    assert state.version == 13
+    assert [(key[2], cell.version) for key, cell in state.stored.items()] == [
+        ("done", 12),
+        ("title", 13),
+    ]
+
+
+def test_messages_merged_together_end_as_if_merged_apart():
+    messages = [
+        ("anna", [change("a", 1, 1), delete(2)]),
+        ("bert", [change("b", 1, 1, "bert")]),
+        ("anna", [change("c", 1, 3)]),
+    ]
+    together = channel()
+    cells = {}
+    version = 10
+    for sender, changes in messages:
+        merge(together, changes, sender=sender, sent=changes[0].db_version - 1)
+        tops = [cell.version for key, cell in cells.items() if key != DELETE]
+        apart = Channel(version, dict(cells), {("todos", "[1]"): max(tops)} if tops else {})
+        merge(apart, changes, sender=sender, sent=changes[0].db_version - 1)
+        cells.update(apart.stored)
+        version = apart.version
+    assert (together.stored, together.version) == (cells, version)
+    assert list(together.stored) == sorted(cells, key=lambda key: cells[key].version)
+
+
+# Rule 2: a row that was never deleted
+
+
+def test_first_write_of_a_cell_is_stored_as_it_came():
+    cell = merge_one(channel(), change("tea", 4, 7))
+    assert cell == Cell(*TITLE, '"tea"', 4, 1, "anna", 7, 11, False)
+
+
+@pytest.mark.parametrize("sender", ["anna", "bert"], ids=["own", "not own"])
+def test_higher_version_is_stored_as_it_came(sender):
+    state = channel(winner(col_version=1, site_id="carl"))
+    assert outcome(merge_one(state, change("tea", 2), sender=sender, sent=99)) == ("tea", 2, False)
+
+
+def test_later_write_of_the_same_site_is_reissued_above_its_earlier_one():
+    state = channel(winner("milk", 5, db_version=3))
+    assert outcome(merge_one(state, change("tea", 2, 4), sent=9)) == ("tea", 6, True)
+
+
+def test_later_write_pushed_by_somebody_else_is_ignored():
+    assert merge_one(channel(winner("milk", 5)), change("tea", 2, 4), sender="bert") is None
+
+
+def test_repeat_of_a_write_that_was_reissued_is_ignored():
+    assert merge_one(channel(winner("tea", 3, db_version=5)), change("tea", 2, 5), sent=5) is None
+
+
+def test_equal_version_with_other_value_is_reissued():
+    state = channel(winner("milk", 2, site_id="bert"))
+    assert outcome(merge_one(state, change("tea", 2, 5))) == ("tea", 3, True)
+
+
+def test_equal_version_with_the_same_value_is_ignored():
+    assert merge_one(channel(winner("milk", 2, site_id="bert")), change("milk", 2, 5)) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "arriving"), [(1, True), (1, 1.0), (0, False), ("1", 1), (None, "null")]
+)
+def test_values_are_the_same_only_as_json_text(old, arriving):
+    state = channel(winner(old, 2, site_id="bert"))
+    cell = merge_one(state, change(arriving, 2, 5))
+    assert (cell.val, cell.reissued) == (canonical(arriving), True)
+
+
+def test_repeated_tie_is_ignored():
+    state = channel(winner("milk", 2, site_id="bert"))
+    assert merge_one(state, change("tea", 2, 5), sent=5) is None
+
+
+def test_tie_pushed_by_somebody_else_is_ignored():
+    state = channel(winner("milk", 2, site_id="bert"))
+    assert merge_one(state, change("tea", 2, 5), sender="carl") is None
+
+
+def test_lower_version_of_another_site_is_ignored():
+    assert merge_one(channel(winner("milk", 3, site_id="bert")), change("tea", 2, 5)) is None
+
+
+def test_repeated_batch_changes_nothing():
+    state = channel()
+    batch = [change("a", 1, 1), change("b", 2, 2), delete(3), change("c", 1, 4)]
+    merge(state, batch, sender="anna", sent=0)
+    before = dict(state.winners)
+    merge(state, batch, sender="anna", sent=4)
+    assert state.winners == before
+
+
+# Rule 3: deletes
+
+
+@pytest.mark.parametrize(("last", "following"), [(None, 2), (2, 4), (4, 6)])
+def test_delete_is_reissued_with_the_next_even_number(last, following):
+    winners = [tombstone(version=8, cl=last)] if last else []
+    cell = merge_one(channel(winner(version=9), *winners), delete(5))
+    assert (cell.col_version, cell.cl, cell.reissued) == (following, following, True)
+
+
+def test_delete_is_stored_above_its_own_version():
+    cell = merge_one(channel(winner()), delete(5)._replace(col_version=5))
+    assert (cell.col_version, cell.cl) == (6, 6)
+
+
+def test_delete_of_a_dead_row_is_ignored():
+    assert merge_one(channel(winner(version=8), tombstone(version=9)), delete(5)) is None
+
+
+@pytest.mark.parametrize(("sender", "sent"), [("bert", 0), ("anna", 5)], ids=["not own", "not new"])
+def test_delete_that_is_not_new_is_ignored(sender, sent):
+    assert merge_one(channel(winner()), delete(5), sender=sender, sent=sent) is None
+
+
+def test_second_delete_of_a_batch_is_ignored_unless_the_row_lived_between():
+    state = channel(winner())
+    merge(state, [delete(2), delete(3)], sender="anna", sent=0)
+    assert state.winners[DELETE].col_version == 2
+    merge(state, [change("tea", 1, 4), delete(5)], sender="anna", sent=3)
+    assert state.winners[DELETE].col_version == 4
+    assert not crdt.is_visible(state.winners[TITLE], state.winners[DELETE].version)
+
+
+# Rule 4: rows that have a tombstone
+
+
+def test_write_after_a_delete_brings_the_row_back_above_both_versions():
+    state = channel(winner("milk", 7, site_id="bert", version=8), tombstone(version=9))
+    cell = merge_one(state, change("tea", 1, 5))
+    assert outcome(cell) == ("tea", 8, True)
+    assert cell.cl == 3
+    assert crdt.is_visible(cell, 9)
+
+
+def test_cell_the_deleted_row_never_had_is_reissued():
+    assert outcome(merge_one(channel(tombstone(9)), change("tea", 4, 5))) == ("tea", 5, True)
+
+
+@pytest.mark.parametrize(
+    ("incoming", "expected"),
+    [
+        (change("tea", 3, 5), ("tea", 4, True)),
+        (change("tea", 2, 5), ("tea", 3, True)),
+        (change("milk", 2, 5), ("milk", 3, True)),
+        (change("tea", 1, 5), None),
+    ],
+    ids=["higher", "equal version", "equal version and value", "lower"],
+)
+def test_visible_cell_of_a_deleted_row_is_always_reissued(incoming, expected):
+    state = channel(winner("milk", 2, site_id="bert", version=9), tombstone(version=8))
+    assert outcome(merge_one(state, incoming)) == expected
+
+
+def test_later_write_of_the_same_site_counts_on_a_deleted_row_too():
+    state = channel(winner("milk", 8, db_version=3, version=9), tombstone(version=8))
+    assert outcome(merge_one(state, change("tea", 1, 4))) == ("tea", 9, True)
+
+
+@pytest.mark.parametrize("version", [7, 9], ids=["hidden", "visible"])
+@pytest.mark.parametrize(("sender", "sent"), [("bert", 0), ("anna", 5)], ids=["not own", "not new"])
+def test_cell_of_a_deleted_row_is_ignored_unless_new(version, sender, sent):
+    state = channel(winner(col_version=1, version=version), tombstone(version=8))
+    assert merge_one(state, change("tea", 3, 5), sender=sender, sent=sent) is None
+
+
+# Rule 7
+
+
+@pytest.mark.parametrize(("version", "sent", "reset"), [(4, 5, True), (5, 5, False), (0, 0, False)])
+def test_client_that_counts_below_what_it_sent_was_reset(version, sent, reset):
+    assert crdt.was_reset(version, sent) is reset
+
+
+# Sending
+
+
+def test_untouched_winner_leaves_as_its_author_wrote_it():
+    raw = ["todos", "[1]", "title", 'é"\ud800', 3, 7, "anna", 1, 0]
+    state = channel()
+    merge(state, [parse_change(raw)], sender="anna", sent=0)
+    assert crdt.outgoing(state.stored[TITLE], "server") == raw
+
+
+def test_reissued_winner_comes_from_the_server_under_a_negative_version():
+    cell = winner("milk", 3, 7, version=42)._replace(reissued=True)
+    assert crdt.outgoing(cell, "srv") == ["todos", "[1]", "title", "milk", 3, -42, "srv", 1, 0]
+
+
+def test_stored_json_is_spliced_as_it_is():
+    cell = winner()._replace(pk='["é\\"]', val="1.0")
+    text = crdt.outgoing_json(cell, "server")
+    assert text == r'["todos","[\"\u00e9\\\"]","title",1.0,1,1,"anna",1,0]'
+    assert json.loads(text)[1] == cell.pk
+
+
+@pytest.mark.parametrize(
+    ("version", "tombstone_version", "visible"), [(5, None, True), (5, 4, True), (5, 6, False)]
+)
+def test_cell_is_visible_above_its_tombstone(version, tombstone_version, visible):
+    assert crdt.is_visible(winner(version=version), tombstone_version) is visible
+
+
+def test_tombstone_itself_is_sent():
+    assert crdt.is_visible(tombstone(6), 6)
+
+
+@pytest.mark.parametrize(
+    ("site", "reissued", "pulled", "owed"),
+    [
+        ("bert", False, None, True),
+        ("anna", False, None, False),
+        ("anna", True, None, True),
+        ("anna", True, 9, True),
+        ("anna", False, 3, False),
+        ("anna", False, 2, True),
+    ],
+    ids=["other's", "own", "own, reissued", "reissued, in a pull", "own, held", "own, lost"],
+)
+def test_own_untouched_cells_are_left_out(site, reissued, pulled, owed):
+    cell = winner(db_version=3)._replace(reissued=reissued)
+    assert crdt.is_owed(cell, site, pulled) is owed
+
+
+@pytest.mark.parametrize(("deleted", "may"), [(None, True), (20, False), (21, True)])
+def test_client_that_has_not_pulled_gets_no_cell_whose_tombstone_it_lacks(deleted, may):
+    assert crdt.may_precede_pull(deleted, told=20) is may
+
+
+def test_primer_is_a_unique_change_of_an_unused_table_that_is_never_pushed_back():
+    first, second = crdt.dummy_change("srv", "1"), crdt.dummy_change("srv", "2")
+    assert first[:3] != second[:3]
+    assert first[5] < 0
+    parse_change([*first[:5], 0, *first[6:]])  # a change in every other way
+
+
+# All together
+
+
+SCENARIOS = {
+    "no deletes": NO_DELETES,
+    "deletes": DELETES,
+    "many rows": Scenario(deletes=0.25, rows=6),
+    "late pulls": LATE_PULLS,
+    "early acks": EARLY_ACKS,
+    "readers that reload": READERS,
+    "one author": ONE_AUTHOR,
+    "one author, no deletes": Scenario(one_author=True),
+}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
+def test_all_replicas_converge(scenario):
+    assert failing_seeds(range(RUNS), scenario) == []
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_without_the_rule_some_replica_differs(fault: Fault):
+    # In blocks: most faults show within the first few runs.
+    blocks = (range(start, start + 20) for start in range(0, 600, 20))
+    assert any(failing_seeds(block, fault.scenario, fault) for block in blocks)
