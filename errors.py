@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, jsonify
+from flask import Flask, Response, jsonify, request
 from sqlalchemy.exc import IntegrityError, OperationalError
-from werkzeug.exceptions import HTTPException
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm.exc import StaleDataError
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.routing.exceptions import WebsocketMismatch
 
 log = logging.getLogger(__name__)
 
@@ -100,10 +103,22 @@ def known_error(error: Exception) -> WharfError | None:
     if isinstance(error, HTTPException):
         status = error.code or 500
         return WharfError(status, error.description or HTTPStatus(status).phrase)
-    if isinstance(error, IntegrityError):
+    if isinstance(error, IntegrityError | StaleDataError):
         return WharfError(409, "This conflicts with what is already stored")
-    if isinstance(error, OperationalError):
+    if isinstance(error, ConnectionError):
+        return WharfError(400, "The client went away")
+    if isinstance(error, OperationalError | PoolTimeout):
         return WharfError(503, "The database is not available, try again")
+    return None
+
+
+def misdirected(error: Exception) -> WharfError | None:
+    """What to tell a socket that knocks where none are served, or a request where only they are."""
+    unrouted = isinstance(error, NotFound | MethodNotAllowed | WebsocketMismatch)
+    if unrouted and request.headers.get("Upgrade", "").lower() == "websocket":
+        return WharfError(404, "No socket is served at this address of this process")
+    if isinstance(error, WebsocketMismatch):
+        return WharfError(426, "Only sockets are served here: upgrade to websocket")
     return None
 
 
@@ -111,7 +126,7 @@ def handle_exception(error: Exception) -> Response | tuple[Response, int]:
     """Answer any exception of a route with the one shape; unknown ones are logged, never shown."""
     if isinstance(error, HTTPException) and error.code is not None and error.code < 400:
         return error.get_response()  # type: ignore[return-value]
-    known = known_error(error)
+    known = misdirected(error) or known_error(error)
     if known is None or known.status >= 500:
         log.error("request failed", exc_info=error)
     known = known or WharfError(500, "Internal server error")
@@ -120,6 +135,8 @@ def handle_exception(error: Exception) -> Response | tuple[Response, int]:
         for name, value in error.get_headers():
             if name in ("Allow", "Retry-After", "WWW-Authenticate"):
                 response.headers[name] = value
+    if known.status == 426:
+        response.headers["Upgrade"] = "websocket"
     if known.status == 503:
         response.headers["Retry-After"] = "1"
     return response, known.status

@@ -54,7 +54,8 @@ def iso(moment: datetime) -> str:
 def parse_id(text: str | int) -> int | None:
     """Read an integer key from a URL or a frame; None for anything that cannot be one."""
     word = str(text)
-    return int(word) if word.isascii() and word.isdecimal() and len(word) < 18 else None
+    number = int(word) if word.isascii() and word.isdecimal() and len(word) < 11 else 0
+    return number if 0 < number < 2**31 else None
 
 
 def fingerprint(content: bytes) -> str:
@@ -321,7 +322,8 @@ class File(db.Model):
     @classmethod
     def load_public(cls, filename: str) -> "File":
         """The file of this stored name, for whoever knows it; raises 404."""
-        file = db.session.scalar(select(cls).where(cls.filename == filename))
+        wanted = select(cls).where(cls.filename == filename.replace("\0", "/"))  # no name of ours
+        file = db.session.scalar(wanted)
         if file is None:
             raise not_found("file")
         return file

@@ -15,12 +15,12 @@ def refuse_nul(text: str) -> str:
     return text
 
 
-Plain = AfterValidator(refuse_nul)
-Text = Annotated[str, Plain, StringConstraints(max_length=100_000)]
-Line = Annotated[str, Plain, StringConstraints(strip_whitespace=True, max_length=500)]
-RequiredText = Annotated[str, Plain, StringConstraints(min_length=1, max_length=100_000)]
+Plain = AfterValidator(refuse_nul)  # behind the constraints, or min_length would not see the strip
+Text = Annotated[str, StringConstraints(max_length=100_000), Plain]
+Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500), Plain]
+RequiredText = Annotated[str, StringConstraints(min_length=1, max_length=100_000), Plain]
 RequiredLine = Annotated[
-    str, Plain, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), Plain
 ]
 
 
@@ -68,10 +68,13 @@ def field_errors(error: ValidationError) -> WharfError:
 
 def describe(field: str, detail: ErrorDetails) -> str:
     """Say what is wrong with one field, as the frontends' own servers word it."""
+    text = detail["msg"].removeprefix("Value error, ")
+    if not detail["loc"]:
+        return text
     label = field.replace("_", " ")
     label = label[:1].upper() + label[1:]
     empty = detail["type"] == "missing" or detail["input"] in (None, "")
     blank = detail["type"] == "string_too_short" and not str(detail["input"]).strip()
     if empty or blank:
         return f"{label} is required"
-    return f"{label}: {detail['msg'].removeprefix('Value error, ')}"
+    return f"{label}: {text}"

@@ -1,0 +1,148 @@
+"""The app factory, a list of named steps; `python app.py` migrates, then serves everything."""
+
+import contextlib
+import logging
+import signal
+from pathlib import Path
+from typing import Any, Literal
+
+from flask import Flask, Response
+from flask_cors import CORS
+from flask_migrate import Migrate, upgrade
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+import auth
+import errors
+import events
+import routes
+import sockets
+import storage
+from config import Settings, keep_secret
+from models import db, prepare_sqlite
+
+log = logging.getLogger(__name__)
+
+# A server that vanished without a word is noticed in seconds, also by the bus.
+KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
+
+Serve = Literal["web", "socket", "app"]
+CONTENT_POLICY = (
+    "default-src 'self'; img-src 'self' data: blob:; connect-src 'self' ws: wss:; "
+    "object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+def create_app(overrides: dict[str, Any] | None = None, serve: Serve = "app") -> Flask:
+    """Build the app; changes nothing on disk.
+
+    `overrides` win over the environment. `serve` names the process: `web` answers pages and JSON,
+    `socket` answers sockets, `app` both.
+    """
+    app = Flask("app", root_path=str(Path(__file__).parent))
+    load_config(app, overrides)
+    set_up_logging(app)
+    set_up_database(app)
+    errors.init_app(app)
+    auth.init_app(app)
+    storage.init_app(app)
+    events.init_app(app)
+    set_up_headers(app)
+    app.register_blueprint(routes.health.bp)
+    if serve != "socket":
+        add_routes(app)
+    if serve != "web":
+        sockets.init_app(app)
+    return app
+
+
+def load_config(app: Flask, overrides: dict[str, Any] | None) -> None:
+    """Settings from the environment, then `overrides`, then what the libraries call them."""
+    app.config.from_mapping(Settings(**(overrides or {})).model_dump())
+    app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_BODY_BYTES"]
+    app.config["SQLALCHEMY_DATABASE_URI"] = app.config["DATABASE_URL"]
+    if app.config["DATABASE_URL"].startswith("postgresql"):
+        app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"connect_args": KEEPALIVE}
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+
+
+def set_up_logging(app: Flask) -> None:
+    """One line per log record, at LOG_LEVEL; servers that configured logging keep theirs."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger().setLevel(app.config["LOG_LEVEL"].upper())
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def set_up_database(app: Flask) -> None:
+    """Connect models and migrations to DATABASE_URL."""
+    db.init_app(app)
+    Migrate(app, db, directory=str(Path(app.root_path) / "migrations"))
+    with app.app_context():
+        if db.engine.dialect.name == "sqlite":
+            prepare_sqlite(db.engine, app.config["SQLITE_SYNCHRONOUS"])
+
+
+def set_up_headers(app: Flask) -> None:
+    """Cross-origin rules for pages elsewhere, and the headers that make browsers careful.
+
+    Without CORS_ORIGINS any page may call, but never with the cookie.
+    """
+    origins = list(app.config["CORS_ORIGINS"])
+    public = not origins or "*" in origins
+    expose = ["X-Total-Count", "Link", "ETag"]
+    CORS(
+        app,
+        origins="*" if public else origins,
+        send_wildcard=public,
+        supports_credentials=not public,
+        max_age=600,
+        expose_headers=expose,
+    )
+
+    @app.after_request
+    def harden(response: Response) -> Response:
+        """Defaults; a view that set a stricter policy keeps it."""
+        response.headers.setdefault("Content-Security-Policy", CONTENT_POLICY)
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "strict-origin-when-cross-origin"
+        return response
+
+
+def add_routes(app: Flask) -> None:
+    """Register every blueprint of routes/."""
+    for blueprint in routes.blueprints:
+        app.register_blueprint(blueprint)
+
+
+def main() -> None:
+    """Serve everything from one process: makes a secret once, migrates, listens on HOST:PORT."""
+    settings = Settings()
+    instance = Path(__file__).parent / "instance"
+    instance.mkdir(exist_ok=True)
+    app = create_app({"SECRET_KEY": settings.SECRET_KEY or keep_secret(instance)})
+    with app.app_context():
+        upgrade()
+    listen(app, settings.HOST, settings.PORT)
+
+
+class QuietHandler(WSGIRequestHandler):
+    """Logs requests without their query: the tokens of sockets are in there."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """One line at DEBUG."""
+        log.debug("%s %s %s", self.command, self.path.partition("?")[0], code)
+
+
+def listen(app: Flask, host: str, port: int) -> None:
+    """Serve on threads until SIGINT or SIGTERM, then close every socket with 1001."""
+    server = make_server(host, port, app, threaded=True, request_handler=QuietHandler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    shown = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host
+    print(f"Wharf is on http://{shown}:{server.port}", flush=True)
+    print("Open it and register: any email and a password of 8 characters will do.", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.serve_forever()
+    app.extensions["realtime"].stop()
+
+
+if __name__ == "__main__":
+    main()

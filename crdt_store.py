@@ -1,0 +1,132 @@
+"""The tables behind crdt.py: load what a merge needs, write what it stored, page what is owed.
+
+Core statements only: merging is a hot path (bench/). Nothing here commits.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import or_, select, text, update
+from sqlalchemy.orm import aliased
+
+import crdt
+from crdt import Cell, Change, Channel, Key, Row
+from errors import forbidden
+from events import record
+from models import CrdtChange, CrdtChannel, CrdtPeer, User, db, upsert
+
+CELL = [getattr(CrdtChange, name) for name in Cell._fields]
+PAGE = 1000  # changes in one `update`
+PAGE_BYTES = 900_000  # and its size, so that with the rest a frame stays below 1 MB
+
+
+def load_peer(name: str, site_id: str, user: User | None) -> CrdtPeer:
+    """What a replica sent and holds; bound to the user who first used its site id, raises 403."""
+    user_id = user.id if user else None
+    peer = db.session.get(CrdtPeer, (name, site_id))
+    if peer is None:
+        values = {"channel": name, "site_id": site_id, "user_id": user_id}
+        db.session.execute(upsert(CrdtPeer).values(values).on_conflict_do_nothing())
+        peer = db.session.get(CrdtPeer, (name, site_id))
+    if peer.user_id != user_id:
+        raise forbidden("This site id belongs to somebody else")
+    return peer
+
+
+def load_channel(name: str, version: int, wanted: Iterable[Key]) -> Channel:
+    """The part of a channel that a merge of the `wanted` keys reads; the caller holds its lock."""
+    columns = ", ".join(f'c."{field}"' for field in Cell._fields)
+    rows = find(columns, name, list(wanted), "c.cid = {cid}")
+    winners = {(row[0], row[1], row[2]): Cell(*row) for row in rows}
+    deleted = [key[:2] for key in winners if key[2] == crdt.TOMBSTONE]
+    return Channel(version, winners, row_tops(name, deleted))
+
+
+def row_tops(name: str, rows: Sequence[Row]) -> dict[Row, int]:
+    """The highest version among the cells of each row, tombstones left out."""
+    columns, others = 'c."table", c.pk, max(c.version)', f"c.cid <> '{crdt.TOMBSTONE}'"
+    found = find(columns, name, rows, others, "GROUP BY 1, 2") if rows else []
+    return {(row[0], row[1]): row[2] for row in found}
+
+
+# Driven from the keys, given as JSON: left to themselves, the planners walk the whole channel.
+FIND = {
+    "sqlite": (
+        "SELECT {columns} FROM json_each(:keys) AS k CROSS JOIN crdt_changes AS c"
+        ' WHERE c.channel = :channel AND c."table" = {table} AND c.pk = {pk} AND {which} {group}'
+    ),
+    "postgresql": (
+        "SELECT {columns} FROM json_array_elements(CAST(:keys AS json)) AS k(value)"
+        " CROSS JOIN LATERAL (SELECT * FROM crdt_changes AS c WHERE c.channel = :channel"
+        ' AND c."table" = {table} AND c.pk = {pk} AND {which} OFFSET 0) AS c {group}'
+    ),
+}
+PART = {"sqlite": "json_extract(k.value, '$[{}]')", "postgresql": "k.value->>{}"}
+
+
+def find(
+    columns: str, name: str, keys: Sequence[Any], which: str, group: str = ""
+) -> Sequence[Any]:
+    """Columns of the cells whose (table, pk, cid) is among `keys`, as `which` narrows them."""
+    dialect = db.engine.dialect.name
+    table, pk, cid = (PART[dialect].format(index) for index in range(3))
+    statement = FIND[dialect].format(
+        columns=columns, table=table, pk=pk, which=which.format(cid=cid), group=group
+    )
+    parameters = {"channel": name, "keys": json.dumps(keys)}
+    rows: Sequence[Any] = db.session.connection().execute(text(statement), parameters).all()
+    return rows
+
+
+def save_channel(name: str, channel: Channel) -> None:
+    """Write what a merge stored and the channel's new version, and poke whoever listens."""
+    if not channel.stored:
+        return
+    statement = upsert(CrdtChange)
+    fields = [field for field in Cell._fields if field not in ("table", "pk", "cid")]
+    statement = statement.on_conflict_do_update(
+        index_elements=["channel", "table", "pk", "cid"],
+        set_={field: statement.excluded[field] for field in fields},
+    )
+    rows = [{"channel": name, **cell._asdict()} for cell in channel.stored.values()]
+    db.session.connection().execute(statement, rows)
+    db.session.execute(
+        update(CrdtChannel)
+        .where(CrdtChannel.name == name)
+        .values(crdt_db_version=channel.version)
+        .execution_options(synchronize_session=False)
+    )
+    record(CrdtChannel.topic_of(name), "poke", None)
+
+
+def merge(name: str, changes: list[Change], sender: str, peer: CrdtPeer) -> crdt.Merged:
+    """Merge changes of one peer under the channel's lock and write the outcome."""
+    _site, version = CrdtChannel.lock(name)
+    channel = load_channel(name, version, crdt.keys(changes))
+    merged = crdt.merge(channel, changes, sender=sender, sent=peer.received)
+    save_channel(name, channel)
+    peer.received = max(peer.received, merged.acked)
+    return merged
+
+
+def read_page(name: str, after: int, told: int | None = None) -> list[Cell]:
+    """The next visible cells above version `after`, in version order, PAGE at most.
+
+    `told` is the version told in `connected`, for a replica that has not pulled yet: it must not
+    get the cells that `crdt.may_precede_pull` excludes.
+    """
+    tomb = aliased(CrdtChange)
+    same_row = (
+        (tomb.channel == CrdtChange.channel)
+        & (tomb.table == CrdtChange.table)
+        & (tomb.pk == CrdtChange.pk)
+        & (tomb.cid == crdt.TOMBSTONE)
+    )
+    visible = or_(tomb.version.is_(None), CrdtChange.version >= tomb.version)
+    statement = select(*CELL).outerjoin(tomb, same_row).where(visible)
+    if told is not None:
+        statement = statement.where(or_(tomb.version.is_(None), tomb.version > told))
+    statement = statement.where(CrdtChange.channel == name, CrdtChange.version > after)
+    rows = db.session.execute(statement.order_by(CrdtChange.version).limit(PAGE))
+    return [Cell(*row) for row in rows]

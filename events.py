@@ -1,0 +1,143 @@
+"""`This changed`: collected in the transaction, stored with it, told to the bus after its commit.
+
+A durable event gets the next gapless `seq` of its topic under the topic's row lock, in the same
+transaction as the change it reports, so its order is the commit order and a rollback leaves no
+trace. A signal (typing, presence) is told but never stored and may be lost.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from flask import Flask, current_app
+from sqlalchemy import event, insert, select
+
+from bus import Bus, Event, make_bus
+from models import Room, StoredEvent, Topic, db, now, upsert
+
+UNNUMBERED = -1
+PAGE = 500
+
+
+def record(topic: str, type: str, data: Any) -> None:
+    """Collect a durable event: stored with the transaction, told after its commit."""
+    collect(Event(topic, type, data, UNNUMBERED))
+
+
+def signal(topic: str, type: str, data: Any, skip: str = "") -> None:
+    """Collect an ephemeral event; the connection with id `skip` does not hear it."""
+    collect(Event(topic, type, data, skip=skip))
+
+
+def record_change(topic: str, table: str, old: Any = None, new: Any = None) -> None:
+    """Collect the INSERT, UPDATE or DELETE of a row, given as its dicts before and after."""
+    kind = "UPDATE" if old and new else "INSERT" if new else "DELETE"
+    record(topic, "changed", {"table": table, "event": kind, "old": old, "new": new})
+
+
+def record_message(room: Room, message: dict[str, Any]) -> None:
+    """Collect a new chat message, given as `Room.post` returned it."""
+    record(room.topic, "chat-message", {"roomId": room.id, "message": message})
+
+
+def collect(told: Event) -> None:
+    """Keep an event for the commit of the current transaction."""
+    session = db.session()
+    if not session.in_transaction():
+        session.begin()
+    session.info.setdefault("events", []).append(told)
+
+
+def number_and_store(session: Any) -> None:
+    """Before the commit: give every durable event its seq and add its row."""
+    told: list[Event] = session.info.get("events", [])
+    counts = Counter(event.topic for event in told if event.seq == UNNUMBERED)
+    if not counts:
+        return
+    # Sorted: two transactions that tell on the same topics lock them in the same order.
+    last = {topic: take_seqs(session, topic, counts[topic]) for topic in sorted(counts)}
+    position = {topic: last[topic] - counts[topic] for topic in counts}
+    for index, one in enumerate(told):
+        if one.seq == UNNUMBERED:
+            position[one.topic] += 1
+            told[index] = replace(one, seq=position[one.topic])
+    session.execute(insert(StoredEvent), [as_row(one) for one in told if one.seq])
+
+
+def take_seqs(session: Any, topic: str, count: int) -> int:
+    """Reserve the next `count` seqs of a topic under its row lock; returns the last of them."""
+    statement = upsert(Topic).values(name=topic, seq=count)
+    statement = statement.on_conflict_do_update(
+        index_elements=[Topic.name], set_={"seq": Topic.seq + count}
+    )
+    return int(session.scalar(statement.returning(Topic.seq)))
+
+
+def as_row(one: Event) -> dict[str, Any]:
+    """The row of a numbered event."""
+    data = json.dumps(one.data, ensure_ascii=False, separators=(",", ":"))
+    return {
+        "topic": one.topic,
+        "seq": one.seq,
+        "type": one.type,
+        "data": data,
+        "created_at": now(),
+    }
+
+
+def tell(session: Any) -> None:
+    """After the commit: hand what was collected to the bus."""
+    told = session.info.pop("events", None)
+    if told:
+        get_bus().publish(told)
+
+
+def forget(session: Any, _previous: Any) -> None:
+    """After a rollback: nothing happened, so nothing is told."""
+    session.info.pop("events", None)
+
+
+def read(topic: str, after: int) -> list[Event]:
+    """The next stored events of a topic above seq `after`, in order, PAGE at most."""
+    rows = db.session.execute(
+        select(StoredEvent.seq, StoredEvent.type, StoredEvent.data)
+        .where(StoredEvent.topic == topic, StoredEvent.seq > after)
+        .order_by(StoredEvent.seq)
+        .limit(PAGE)
+    )
+    return [Event(topic, row.type, json.loads(row.data), row.seq) for row in rows]
+
+
+def last_seqs(topics: Sequence[str]) -> dict[str, int]:
+    """The last seq of each topic; a topic nothing was told on yet is at 0."""
+    found = dict.fromkeys(topics, 0)
+    for chunk in chunks(topics):
+        rows = db.session.execute(select(Topic.name, Topic.seq).where(Topic.name.in_(chunk)))
+        found.update({row.name: row.seq for row in rows})
+    return found
+
+
+def chunks(names: Sequence[str]) -> Iterable[Sequence[str]]:
+    """Cut a long list so that its parts fit one statement each."""
+    for start in range(0, len(names), PAGE):
+        yield names[start : start + PAGE]
+
+
+def get_bus() -> Bus:
+    """The bus of the current app."""
+    bus: Bus = current_app.extensions["bus"]
+    return bus
+
+
+def init_app(app: Flask) -> None:
+    """Give `app` its bus. The session hooks below serve all apps."""
+    with app.app_context():
+        config = app.config
+        app.extensions["bus"] = make_bus(db.engine, config["REDIS_URL"], config["SECRET_KEY"])
+
+
+event.listen(db.session, "before_commit", number_and_store)
+event.listen(db.session, "after_commit", tell)
+event.listen(db.session, "after_soft_rollback", forget)

@@ -1,0 +1,19 @@
+"""The page at `/`, and the few facts it asks for on load."""
+
+from typing import Any
+
+from flask import Blueprint, Response, current_app
+
+bp = Blueprint("pages", __name__)
+
+
+@bp.get("/")
+def show_page() -> Response:
+    """The console page (static/index.html)."""
+    return current_app.send_static_file("index.html")
+
+
+@bp.get("/api/config")
+def show_config() -> dict[str, Any]:
+    """Where pages find the sockets: `{socketUrl}`, empty for the page's own origin."""
+    return {"socketUrl": current_app.config["SOCKET_URL"]}

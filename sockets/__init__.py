@@ -1,0 +1,199 @@
+"""The socket addresses: flask-sock routes them and shakes hands, a dialect speaks, one hub relays.
+
+| address | dialect |
+|---|---|
+| `/ws`, and `/` without `channel` | chat.py, with the widget's words of widget.py |
+| `/sync`, and `/?channel=` | crdt.py |
+"""
+
+import _thread
+import logging
+import signal as signals
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from flask import Blueprint, Flask, current_app, g, request
+from flask_sock import Sock
+
+import events
+from auth import current_user
+from errors import WharfError, unauthorized
+from models import db
+from sockets import chat, crdt
+from sockets.connection import CLOSE_SECONDS, Connection, Limits
+from sockets.dialect import Dialect
+from sockets.flusher import Flusher, Job
+from sockets.framing import UNAUTHORIZED
+from sockets.hub import Hub
+
+log = logging.getLogger(__name__)
+sock = Sock()
+bp = Blueprint("sockets", __name__)
+
+
+class NoThread:
+    """Given to flask-sock in place of its reader thread: our own loop reads."""
+
+    name = ""
+
+    def __init__(self, target: Callable[[], None]) -> None:
+        """Takes what threads take."""
+
+    def start(self) -> None:
+        """Does not."""
+
+
+class Realtime:
+    """The hub of an app with its flusher; runs from the first socket on."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+        self.hub = Hub(events.read, events.last_seqs)
+        self.flusher = Flusher(self.hub, self.transaction, self.report)
+        self.hub.flusher = self.flusher
+        self.lock = threading.Lock()
+        self.running = False
+
+    def start(self) -> None:
+        """Start the threads and listen to the bus, once."""
+        with self.lock:
+            if not self.running:
+                self.running = True
+                self.flusher.start()
+                self.hub.start()
+                self.app.extensions["bus"].subscribe(self.flusher.tell, self.flusher.check)
+
+    def stop(self) -> None:
+        """Close every socket with 1001, wait for the clients' answers, stop the threads."""
+        self.hub.close_all()
+        deadline = time.monotonic() + CLOSE_SECONDS
+        while self.hub.connections and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.hub.stop()
+        self.flusher.stop()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """A database session that is committed at the end, or rolled back."""
+        with self.app.app_context():
+            try:
+                yield
+                db.session.commit()
+            except BaseException:
+                db.session.rollback()
+                raise
+
+    def report(self, job: Job, error: Exception) -> None:
+        """Let the client's dialect say what went wrong."""
+        job.connection.dialect.report(job.connection, error, *job.args)
+
+
+def get_dialect() -> Dialect:
+    """The dialect spoken at the address of this request."""
+    syncing = request.path == "/sync" or (request.path == "/" and "channel" in request.args)
+    return crdt.dialect if syncing else chat.dialect
+
+
+@bp.before_request
+def identify() -> None:
+    """Find out who calls before the upgrade; a plain 401 or 403 where the contract allows it."""
+    dialect = get_dialect()
+    try:
+        g.user = current_user()
+        if g.user is None and not dialect.allows_anonymous():
+            raise unauthorized("No token provided")
+    except WharfError as error:
+        if error.status != 401 or not dialect.closes_unauthorized:
+            raise
+        g.user = None
+        return
+    dialect.admit(g.user)
+
+
+def serve_socket(ws: Any) -> None:
+    """Speak with one client until it or we close."""
+    ws.connected = False  # from here on the socket is ours; flask-sock shall not write a close
+    realtime: Realtime = current_app.extensions["realtime"]
+    realtime.start()
+    dialect = get_dialect()
+    connection = Connection(ws.sock, g.user, dialect, limits_of(dialect))
+    dialect.prepare(connection)
+    db.session.remove()  # no session is held while waiting for messages
+    if g.user is None and not dialect.allows_anonymous():
+        refuse(realtime.hub, connection)
+    else:
+        converse(realtime, connection)
+
+
+for address in ("/", "/ws", "/sync"):
+    sock.route(address, bp=bp, endpoint=f"socket {address}")(serve_socket)
+
+
+def limits_of(dialect: Dialect) -> Limits:
+    """What a connection of this dialect may do, from the settings."""
+    config = current_app.config
+    return Limits(
+        frame_bytes=config[dialect.frame_limit],
+        frames_per_second=config["FRAMES_PER_SECOND"],
+        queue_bytes=config["SEND_QUEUE_BYTES"],
+        ping_seconds=config["PING_SECONDS"],
+    )
+
+
+def refuse(hub: Hub, connection: Connection) -> None:
+    """Close with 4001 and wait for the answer, so that the client reads the code."""
+    hub.add(connection)
+    connection.close(UNAUTHORIZED, "Unauthorized")
+    for _ in connection.messages():
+        pass
+    hub.remove(connection)
+
+
+def converse(realtime: Realtime, connection: Connection) -> None:
+    """Queue what the client sends; at the end its dialect says goodbye and the hub forgets it."""
+    dialect, flusher = connection.dialect, realtime.flusher
+    realtime.hub.add(connection)
+    flusher.submit(Job(connection, dialect.open))
+    try:
+        for message in connection.messages():
+            dialect.receive(connection, message)
+    finally:
+        flusher.submit(Job(connection, dialect.closed))
+        flusher.submit(Job(connection, realtime.hub.remove))
+
+
+def drop_extensions(wsgi_app: Any) -> Any:
+    """Negotiate no compression: a frame is built once and shared by all its receivers."""
+
+    def call(environ: dict[str, Any], start_response: Any) -> Any:
+        environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
+        return wsgi_app(environ, start_response)
+
+    return call
+
+
+def close_on_sigterm(*apps: Flask) -> None:
+    """On SIGTERM close every socket with 1001, then let the server stop as it would."""
+    previous = signals.getsignal(signals.SIGTERM)
+
+    def stop(number: int, stack: Any) -> None:
+        for app in apps:
+            # Not here: a signal handler may interrupt a thread that holds a connection's lock.
+            # Nor by Thread.start(), which waits: gevent runs signal handlers where it must not.
+            _thread.start_new_thread(app.extensions["realtime"].hub.close_all, ())
+        if callable(previous):
+            previous(number, stack)
+
+    if threading.current_thread() is threading.main_thread():
+        signals.signal(signals.SIGTERM, stop)
+
+
+def init_app(app: Flask) -> None:
+    """Let `app` serve sockets."""
+    app.config["SOCK_SERVER_OPTIONS"] = {"thread_class": NoThread}
+    app.register_blueprint(bp)
+    app.wsgi_app = drop_extensions(app.wsgi_app)  # type: ignore[method-assign]
+    app.extensions["realtime"] = Realtime(app)

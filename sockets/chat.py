@@ -1,0 +1,153 @@
+"""The chat dialect on `/` and `/ws` (docs/frontends/larc.md): rooms, typing, broadcast, direct.
+
+The same sockets also speak the widget's words (widget.py): one table serves both.
+"""
+
+import json
+from typing import Any
+
+from pydantic import ConfigDict
+
+from bus import Event
+from events import record_message, signal
+from models import Receipt, Room
+from sockets.connection import Connection
+from sockets.dialect import Dialect, Frame, Handlers, merge, to_frame
+from sockets.widget import HANDLERS as WIDGET_HANDLERS
+from sockets.widget import encode_change
+from validation import RequiredText
+
+EVERYBODY = "everybody"
+
+
+class InRoom(Frame):
+    """`{roomId}`."""
+
+    roomId: str
+
+
+class JoinRoom(InRoom):
+    """`{roomId, since?}`: with `since`, what was told after that seq comes first."""
+
+    since: int | None = None
+
+
+class ChatMessage(InRoom):
+    """`{roomId, content, id?}`: with `id`, an ack comes back and a retry is stored once."""
+
+    content: RequiredText
+
+
+class Relayed(Frame):
+    """A frame that is passed on whole."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Direct(Relayed):
+    """`{targetUserId, ...}`."""
+
+    targetUserId: str | int
+
+
+def join_room(connection: Connection, frame: JoinRoom) -> None:
+    """Let the client hear the room, and the room hear of the client."""
+    room = Room.load(frame.roomId, connection.user)
+    seq = connection.hub.subscribe(connection, room.topic, frame.since)
+    tell_presence(connection, "user-joined", room.topic, seq=seq)
+
+
+def leave_room(connection: Connection, frame: InRoom) -> None:
+    """Let the client hear the room no longer, and tell those who remain."""
+    topic = Room.topic_of(frame.roomId)
+    if topic in connection.topics:
+        connection.hub.unsubscribe(connection, topic)
+        tell_presence(connection, "user-left", topic)
+
+
+def tell_presence(connection: Connection, kind: str, topic: str, **more: Any) -> None:
+    """Tell a room that this user came or went, and who is there now."""
+    members = {peer.user.id: peer.user.to_peer() for peer in connection.hub.members(topic)}
+    data = {"roomId": topic.partition(":")[2], "user": connection.user.to_peer()}
+    signal(topic, kind, {**data, "members": list(members.values()), **more})
+
+
+def post_message(connection: Connection, frame: ChatMessage) -> None:
+    """Store a message and tell the room, sender included; acknowledge it when it has an id."""
+    user = connection.user
+    key, content = f"chat-message {frame.roomId} {frame.id}", frame.content.encode()
+    if frame.id and (receipt := Receipt.find(user, key, content)):
+        acknowledge(connection, frame, json.loads(receipt.answer))
+        return
+    room = Room.load(frame.roomId, user)
+    message = room.post(user, frame.content)
+    record_message(room, message)
+    if frame.id:
+        Receipt.keep(user, key, content, message)
+        acknowledge(connection, frame, message)
+
+
+def acknowledge(connection: Connection, frame: ChatMessage, message: dict[str, Any]) -> None:
+    """Tell the sender, after the commit, that its message is stored."""
+    connection.reply(to_frame({"type": "ack", "id": frame.id, "message": message}))
+
+
+def tell_typing(connection: Connection, frame: InRoom) -> None:
+    """Tell the others in the room that this user types; never stored."""
+    topic = Room.topic_of(frame.roomId)
+    data = {"roomId": frame.roomId, "user": connection.user.to_peer()}
+    signal(topic, "user-typing", data, skip=connection.id)
+
+
+def broadcast(connection: Connection, frame: Relayed) -> None:
+    """Pass the frame on to every socket, the sender's included; never stored."""
+    signal(EVERYBODY, "relay", frame.model_dump(exclude_unset=True))
+
+
+def send_direct(connection: Connection, frame: Direct) -> None:
+    """Pass the frame on to every socket of one user; never stored."""
+    signal(f"user:{frame.targetUserId}", "relay", frame.model_dump(exclude_unset=True))
+
+
+CHAT_HANDLERS: Handlers = {
+    "join-room": (JoinRoom, join_room),
+    "leave-room": (InRoom, leave_room),
+    "chat-message": (ChatMessage, post_message),
+    "typing": (InRoom, tell_typing),
+    "broadcast": (Relayed, broadcast),
+    "direct": (Direct, send_direct),
+}
+
+
+class ChatDialect(Dialect):
+    """Chat pages, and the chat widget, on one socket."""
+
+    handlers = merge(CHAT_HANDLERS, WIDGET_HANDLERS)
+    closes_unauthorized = True
+
+    def open(self, connection: Connection) -> None:
+        """Greet; listen for broadcasts and for what is sent to this user."""
+        connection.hub.subscribe(connection, EVERYBODY)
+        connection.hub.subscribe(connection, connection.user.topic)
+        connection.reply(to_frame({"type": "connected", "user": connection.user.to_dict()}))
+
+    def closed(self, connection: Connection) -> None:
+        """A dropped client leaves its rooms."""
+        for topic in [topic for topic in connection.topics if topic.startswith("room:")]:
+            connection.hub.unsubscribe(connection, topic)
+            tell_presence(connection, "user-left", topic)
+
+    def encode(self, event: Event) -> dict[str, Any] | None:
+        """Events as chat pages read them; stored ones with their seq."""
+        if event.type == "relay":
+            relayed: dict[str, Any] = event.data
+            return relayed
+        if event.type == "changed":
+            return encode_change(event)
+        message = {"type": event.type, **event.data}
+        if event.seq:
+            message["seq"] = event.seq
+        return message
+
+
+dialect = ChatDialect()

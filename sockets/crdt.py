@@ -1,0 +1,300 @@
+"""The sync dialect on `/sync` and `/?channel=` (docs/sync.md): connected, update, pull, ack.
+
+A client's own changes are merged slice by slice and acknowledged once committed. What it is owed
+is pumped from the database by one cursor per socket; an event on the channel is only a poke.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from flask import current_app, request
+from pydantic import Field
+
+import crdt
+import crdt_store
+from bus import Event
+from crdt import Cell, Change, Refused
+from errors import bad_request
+from models import CrdtChannel, CrdtPeer, User, db
+from sockets.connection import Connection
+from sockets.dialect import Dialect, Frame, Handler, Handlers, text_frame, to_frame, to_json
+from sockets.flusher import Job
+from validation import Line
+
+log = logging.getLogger(__name__)
+
+PULL_SECONDS = 1.0  # a client that has not pulled by then is served live
+CROWDED_BYTES = 1_000_000  # queued for one client: the next page waits until it has read
+
+
+# Cells above a cursor, for replicas that have pulled (None) or were told a version.
+Pages = dict[tuple[int | None, int | None], list[Cell]]
+
+
+@dataclass
+class Replica:
+    """What a socket keeps about the replica at its other end."""
+
+    wire_name: str  # the channel as the client calls it
+    channel: str = ""
+    server_site: str = ""
+    site_id: str = ""  # the client's, from its first message on
+    told_version: int = 0  # the channel's version in `connected`
+    live_at: float = field(default_factory=lambda: time.monotonic() + PULL_SECONDS)
+    cursor: int | None = None  # all up to this version was sent; None before pull and live
+    pulled: bool = False
+    served_early: bool = False  # something was sent before the pull
+    checked: bool = False  # for a loss of its data, by its first update or pull
+    pulled_version: int | None = None  # the client's own count, until its pull is answered
+    answer_due: bool = False  # a pull is always answered, if only by an empty update
+    due: bool = False  # there may be something above the cursor
+
+
+@dataclass
+class Batch:
+    """One `update` message on its way through its slices."""
+
+    refused: list[Refused]
+    acked: int = 0
+
+
+class Message(Frame):
+    """`{siteId, version, channel?}`."""
+
+    siteId: Line = Field(min_length=1)
+    version: int = Field(ge=0, le=crdt.MAX_INTEGER)
+    channel: str | None = None
+
+
+class Update(Message):
+    """`{siteId, version, channel?, changes}`."""
+
+    changes: list[Any]
+
+
+def merge_slice(
+    connection: Connection, frame: Update, changes: list[Change], batch: Batch, last: bool
+) -> None:
+    """Merge a part of an update; after the last part acknowledge what is the sender's own."""
+    replica: Replica = connection.state
+    peer = meet_peer(connection, frame)
+    if changes:
+        merged = crdt_store.merge(replica.channel, changes, frame.siteId, peer)
+        batch.acked = max(batch.acked, merged.acked)
+        batch.refused = [*batch.refused, *merged.refused]
+    if last:
+        for refused in batch.refused:
+            connection.reply(to_frame(refusal(refused)))
+        connection.reply(to_frame(acknowledgement(replica, batch)))
+
+
+def refusal(refused: Refused) -> dict[str, Any]:
+    """Tells a client which change of its message was left out, and why."""
+    error = bad_request(refused.reason, code="bad_change")
+    return {"type": "error", **error.body(), "position": refused.position}
+
+
+def acknowledgement(replica: Replica, batch: Batch) -> dict[str, Any]:
+    """`version` counts in the sender's own space, `serverVersion` in the channel's."""
+    version = db.session.get(CrdtChannel, replica.channel, populate_existing=True).crdt_db_version
+    return {
+        "type": "ack",
+        "siteId": replica.server_site,
+        "version": batch.acked,
+        "serverVersion": version,
+        "channel": replica.wire_name,
+    }
+
+
+def answer_pull(connection: Connection, frame: Message) -> None:
+    """Send all that the replica is owed, page by page, and what comes later too."""
+    replica: Replica = connection.state
+    peer = meet_peer(connection, frame)
+    if frame.version == 0:
+        dummy = crdt.dummy_change(replica.server_site, secrets.token_hex(8))
+        connection.reply(to_frame(update_message(replica, 0, [dummy])))
+    replica.cursor = peer.sent
+    replica.pulled = replica.answer_due = replica.due = True
+    replica.pulled_version = frame.version
+    connection.hub.flusher.poke(connection)
+
+
+def note_held(connection: Connection, frame: Message) -> None:
+    """The client holds everything of ours up to `version`: its next pull starts there.
+
+    Not believed before a pull, or when something was sent before it: there are holes below.
+    """
+    replica: Replica = connection.state
+    peer = meet_peer(connection, frame)
+    if not replica.pulled or replica.served_early:
+        return
+    channel = db.session.get(CrdtChannel, replica.channel, populate_existing=True)
+    peer.sent = max(peer.sent, min(frame.version, channel.crdt_db_version))
+
+
+def meet_peer(connection: Connection, frame: Message) -> CrdtPeer:
+    """The tracked peer a message comes from; raises 400 and 403 for one it cannot be.
+
+    The first update or pull tells whether the replica lost its data (merge rule 7).
+    """
+    replica: Replica = connection.state
+    if frame.channel not in (None, replica.wire_name):
+        raise bad_request("This socket belongs to another channel", code="wrong_channel")
+    if frame.siteId == replica.server_site or replica.site_id not in ("", frame.siteId):
+        raise bad_request("This is not the site id of this socket", code="wrong_site")
+    peer = crdt_store.load_peer(replica.channel, frame.siteId, connection.user)
+    replica.site_id = frame.siteId
+    if frame.type != "ack" and not replica.checked:
+        replica.checked = True
+        if crdt.was_reset(frame.version, peer.received):
+            peer.received = peer.sent = 0
+    return peer
+
+
+def update_message(replica: Replica, version: int, changes: list[Any]) -> dict[str, Any]:
+    """An `update` of ours."""
+    return {
+        "type": "update",
+        "siteId": replica.server_site,
+        "version": version,
+        "changes": changes,
+        "channel": replica.wire_name,
+    }
+
+
+HANDLERS: Handlers = {
+    "update": (Update, merge_slice),
+    "pull": (Message, answer_pull),
+    "ack": (Message, note_held),
+}
+
+
+def channel_name() -> str:
+    """The channel in the address of the handshake."""
+    return request.args.get("channel") or "default"
+
+
+class CrdtDialect(Dialect):
+    """Sync clients of both kinds that the guide names."""
+
+    handlers = HANDLERS
+    frame_limit = "MAX_SYNC_FRAME_BYTES"
+
+    def allows_anonymous(self) -> bool:
+        """Only when ANONYMOUS_SYNC says so."""
+        return bool(current_app.config["ANONYMOUS_SYNC"])
+
+    def prepare(self, connection: Connection) -> None:
+        """The channel is in the address; a missing one is `default`."""
+        connection.state = Replica(channel_name())
+
+    def admit(self, user: User | None) -> None:
+        """Refuse the handshake for a channel this user may not enter; raises 400 and 403."""
+        CrdtChannel.load(channel_name(), user)
+        db.session.commit()
+
+    def open(self, connection: Connection) -> None:
+        """Tell the replica whom it reached and how far the channel is."""
+        replica: Replica = connection.state
+        channel = CrdtChannel.load(replica.wire_name, connection.user)
+        replica.channel, replica.server_site = channel.name, channel.crdt_site_id
+        replica.told_version = channel.crdt_db_version
+        connection.hub.subscribe(connection, CrdtChannel.topic_of(channel.name))
+        connected = {
+            "type": "connected",
+            "siteId": channel.crdt_site_id,
+            "version": channel.crdt_db_version,
+            "channel": replica.wire_name,
+        }
+        connection.reply(to_frame(connected))
+
+    def jobs(self, connection: Connection, handler: Handler, frame: Any) -> Iterator[Job]:
+        """A long update is merged slice by slice, so that others have their turn between."""
+        if not isinstance(frame, Update):
+            yield from super().jobs(connection, handler, frame)
+            return
+        changes, refused = crdt.parse_changes(frame.changes)
+        slices = list(crdt.slices(changes)) or [[]]
+        batch = Batch(refused)
+        for index, part in enumerate(slices):
+            last = index == len(slices) - 1
+            yield Job(connection, handler, (frame, part, batch, last), weight=1 + len(part) // 2)
+
+    def deliver(self, connections: Sequence[Connection], events: Sequence[Event]) -> None:
+        """Something was merged: send each replica what it is owed."""
+        pages: Pages = {}
+        for connection in connections:
+            connection.state.due = True
+            self.pump(connection, pages)
+
+    def drained(self, connection: Connection) -> None:
+        """The client has read everything: the next page may go."""
+        if connection.state.due:
+            connection.hub.flusher.poke(connection)
+
+    def tick(self, connection: Connection, now: float) -> None:
+        """Serve a client live that never pulled, and try again what failed."""
+        replica: Replica = connection.state
+        waiting = replica.cursor is None and replica.channel and now > replica.live_at
+        if waiting or (replica.due and replica.cursor is not None and not connection.queued):
+            connection.hub.flusher.poke(connection)
+
+    def pump(self, connection: Connection, pages: Pages | None = None) -> None:
+        """Send the pages above the cursor, as many as the client takes.
+
+        `pages` are shared between the replicas of a channel that are equally far.
+        """
+        replica: Replica = connection.state
+        if replica.cursor is None and not self.go_live(replica):
+            return
+        pages = {} if pages is None else pages
+        told = None if replica.pulled else replica.told_version
+        while connection.queued < CROWDED_BYTES:
+            place = (replica.cursor, told)
+            if place not in pages:
+                pages[place] = crdt_store.read_page(replica.channel, replica.cursor or 0, told)
+            self.send_page(connection, replica, pages[place])
+            if len(pages[place]) < crdt_store.PAGE:
+                replica.due, replica.pulled_version = False, None
+                return
+
+    def go_live(self, replica: Replica) -> bool:
+        """Whether a client that has not pulled has had its time to; then it is served live."""
+        if time.monotonic() < replica.live_at:
+            return False
+        replica.cursor = replica.told_version
+        replica.served_early = True
+        return True
+
+    def send_page(self, connection: Connection, replica: Replica, page: list[Cell]) -> None:
+        """Send what this replica lacks of a page; the cursor moves to its end."""
+        for version, texts in frames_of(replica, page):
+            if texts or replica.answer_due:
+                head = to_json(update_message(replica, version, []))
+                changes = f'"changes":[{",".join(texts)}]'
+                connection.send(text_frame(head.replace('"changes":[]', changes, 1)))
+                replica.answer_due = False
+        replica.cursor = page[-1].version if page else replica.cursor
+
+
+def frames_of(replica: Replica, page: list[Cell]) -> Iterator[tuple[int, list[str]]]:
+    """The owed changes of a page as JSON texts, cut below 1 MB, each with its last version."""
+    texts: list[str] = []
+    size, version = 0, replica.cursor or 0
+    for cell in page:
+        if crdt.is_owed(cell, replica.site_id, replica.pulled_version):
+            text = crdt.outgoing_json(cell, replica.server_site)
+            if texts and size + len(text) > crdt_store.PAGE_BYTES:
+                yield version, texts
+                texts, size = [], 0
+            texts.append(text)
+            size += len(text) + 1
+        version = cell.version
+    yield version, texts
+
+
+dialect = CrdtDialect()

@@ -1,0 +1,159 @@
+"""One per process: takes all messages that arrived since its last turn, commits them in one
+transaction, and hands what was told to the hub. Knows nothing of Flask or of chat."""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+from bus import Event
+from sockets.connection import Connection
+from sockets.hub import Hub
+
+log = logging.getLogger(__name__)
+
+WEIGHT_PER_TURN = 500
+PENDING_WEIGHT = 1000  # a client further ahead waits until its messages are handled
+
+
+class Job(NamedTuple):
+    """A message of `connection` to handle inside a transaction; a chat message weighs 1."""
+
+    connection: Connection
+    handle: Callable[..., None]
+    args: tuple[Any, ...] = ()
+    weight: int = 1
+
+
+class Flusher:
+    """Runs handlers and deliveries, one turn at a time, on one thread of its own.
+
+    `transaction` opens a database session and commits it at the end, or rolls back. `report` tells
+    a client that its message failed.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        transaction: Callable[[], AbstractContextManager[None]],
+        report: Callable[[Job, Exception], None],
+    ) -> None:
+        self.hub = hub
+        self.transaction = transaction
+        self.report = report
+        self.jobs: deque[Job] = deque()
+        self.told: deque[Event] = deque()
+        self.pokes: deque[Connection] = deque()
+        self.uncertain = False  # the bus may have lost something
+        self.stopped = False
+        self.wake = threading.Event()
+        self.handled = threading.Condition()
+        self.thread = threading.Thread(target=self.loop, name="flusher", daemon=True)
+
+    def start(self) -> None:
+        """Begin taking turns."""
+        self.thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Queue a message; waits while its client has too many in the queue already."""
+        connection = job.connection
+        if connection.pending >= PENDING_WEIGHT:
+            with self.handled:
+                self.handled.wait_for(lambda: connection.pending < PENDING_WEIGHT, timeout=60)
+        connection.pending += job.weight
+        self.jobs.append(job)
+        self.wake.set()
+
+    def tell(self, events: list[Event]) -> None:
+        """Queue events that were committed, here or elsewhere, for delivery."""
+        self.told.extend(events)
+        self.wake.set()
+
+    def poke(self, connection: Connection) -> None:
+        """Let the next turn send `connection` what waits for it in the database."""
+        self.pokes.append(connection)
+        self.wake.set()
+
+    def check(self) -> None:
+        """Let the next turn compare every topic with the database: the bus may have gaps."""
+        self.uncertain = True
+        self.wake.set()
+
+    def stop(self) -> None:
+        """Take no more turns."""
+        self.stopped = True
+        self.wake.set()
+
+    def loop(self) -> None:
+        """Take turns until stopped."""
+        while not self.stopped:
+            self.wake.wait()
+            self.wake.clear()
+            while self.jobs or self.told or self.pokes or self.uncertain:
+                try:
+                    self.turn()
+                except Exception:  # the sweep tells later what could not be told now
+                    log.exception("delivery failed")
+
+    def turn(self) -> None:
+        """Handle what is waiting, then tell everybody what was committed."""
+        if jobs := self.take_jobs():
+            self.run(jobs)
+            self.finish(jobs)
+        told, pokes = take_all(self.told), take_all(self.pokes)
+        uncertain, self.uncertain = self.uncertain, False
+        if told or pokes or uncertain:
+            with self.transaction():
+                self.hub.deliver(told)
+                for connection in pokes:
+                    connection.dialect.pump(connection)
+                if uncertain:
+                    self.hub.catch_up()
+
+    def take_jobs(self) -> list[Job]:
+        """The jobs of one turn: what fits a short transaction."""
+        jobs: list[Job] = []
+        weight = 0
+        while self.jobs and weight < WEIGHT_PER_TURN:
+            jobs.append(self.jobs.popleft())
+            weight += jobs[-1].weight
+        return jobs
+
+    def run(self, jobs: list[Job]) -> None:
+        """Commit the jobs together; if that fails one by one, so that a bad one fails alone."""
+        if self.attempt(jobs) is None:
+            return
+        for job in jobs:
+            if error := self.attempt([job]):
+                self.report(job, error)
+
+    def attempt(self, jobs: list[Job]) -> Exception | None:
+        """Run the jobs in one transaction; returns what made it fail, and then nothing happened."""
+        try:
+            with self.transaction():
+                for job in jobs:
+                    job.handle(job.connection, *job.args)
+        except Exception as error:
+            for job in jobs:
+                job.connection.replies.clear()
+            return error
+        return None
+
+    def finish(self, jobs: list[Job]) -> None:
+        """Send the replies of committed jobs and let waiting clients go on."""
+        crowded = False
+        for job in jobs:
+            connection = job.connection
+            connection.flush_replies()
+            crowded = crowded or connection.pending >= PENDING_WEIGHT
+            connection.pending -= job.weight
+        if crowded:
+            with self.handled:
+                self.handled.notify_all()
+
+
+def take_all(queue: "deque[Any]") -> list[Any]:
+    """Empty a queue that others append to."""
+    return [queue.popleft() for _ in range(len(queue))]

@@ -1,0 +1,190 @@
+"""The hub with a database that is a dict: order, gaps, repeats, resume, whatever the bus does."""
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from bus import Event
+from sockets.hub import Hub
+
+
+class Log:
+    """Stored events by topic, read in small pages, as the database would."""
+
+    def __init__(self) -> None:
+        self.events: dict[str, list[Event]] = {}
+
+    def add(self, topic: str) -> Event:
+        stored = self.events.setdefault(topic, [])
+        stored.append(Event(topic, "said", {"n": len(stored) + 1}, len(stored) + 1))
+        return stored[-1]
+
+    def read(self, topic: str, after: int) -> list[Event]:
+        return self.events.get(topic, [])[after : after + 3]
+
+    def last_seqs(self, topics: Sequence[str]) -> dict[str, int]:
+        return {topic: len(self.events.get(topic, [])) for topic in topics}
+
+
+class Words:
+    """A dialect that writes down what it would send."""
+
+    def deliver(self, connections: Sequence[Any], events: Sequence[Event]) -> None:
+        for connection in connections:
+            connection.heard += [e.seq or e.data for e in events if e.skip != connection.id]
+
+    def join_frames(self, events: Sequence[Event]) -> list[int]:
+        return [event.seq for event in events]
+
+
+class Listener:
+    """A connection without a socket."""
+
+    def __init__(self, name: str, dialect: Words) -> None:
+        self.id = name
+        self.dialect = dialect
+        self.topics: set[str] = set()
+        self.heard: list[Any] = []
+        self.hub: Any = None
+
+    def reply(self, frames: list[int]) -> None:
+        self.heard += frames
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+@pytest.fixture
+def hub(log: Log) -> Hub:
+    return Hub(log.read, log.last_seqs)
+
+
+@pytest.fixture
+def ann(hub: Hub) -> Any:
+    listener = Listener("ann", Words())
+    hub.add(listener)  # type: ignore[arg-type]
+    return listener
+
+
+@pytest.fixture
+def bob(hub: Hub) -> Any:
+    listener = Listener("bob", Words())
+    hub.add(listener)  # type: ignore[arg-type]
+    return listener
+
+
+def reference(event: Event) -> Event:
+    return Event(event.topic, "", None, event.seq)
+
+
+def test_events_told_before_joining_are_not_replayed(hub: Hub, log: Log, ann: Any) -> None:
+    log.add("room")
+    assert hub.subscribe(ann, "room") == 1
+    hub.deliver([log.add("room")])
+    assert ann.heard == [2]
+
+
+def test_a_repeated_event_is_told_once(hub: Hub, log: Log, ann: Any) -> None:
+    hub.subscribe(ann, "room")
+    event = log.add("room")
+    hub.deliver([event, event])
+    hub.deliver([event, reference(event)])
+    assert ann.heard == [1]
+
+
+def test_a_gap_is_filled_from_the_database_in_order(hub: Hub, log: Log, ann: Any) -> None:
+    hub.subscribe(ann, "room")
+    events = [log.add("room") for _ in range(10)]
+    hub.deliver([events[0]])
+    hub.deliver([events[9]])
+    assert ann.heard == list(range(1, 11))
+
+
+def test_a_reference_is_read_from_the_database(hub: Hub, log: Log, ann: Any) -> None:
+    hub.subscribe(ann, "room")
+    hub.deliver([reference(log.add("room"))])
+    assert ann.heard == [1]
+
+
+def test_an_event_the_bus_lost_without_a_trace_is_found_by_comparing(
+    hub: Hub, log: Log, ann: Any
+) -> None:
+    hub.subscribe(ann, "room")
+    log.add("room")
+    hub.catch_up()
+    assert ann.heard == [1]
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_a_bus_that_drops_repeats_reorders_and_pauses_harms_no_order(
+    hub: Hub, log: Log, ann: Any, bob: Any, seed: int
+) -> None:
+    dice = random.Random(seed)
+    hub.subscribe(ann, "room")
+    hub.subscribe(bob, "other")
+    waiting: list[Event] = []
+    for _ in range(100):
+        event = log.add(dice.choice(["room", "other"]))
+        copies = dice.choices([0, 1, 2], weights=[2, 6, 2])[0]
+        waiting += [dice.choice([event, reference(event)]) for _ in range(copies)]
+        if dice.random() < 0.3:
+            dice.shuffle(waiting)
+            kept = dice.randrange(len(waiting) + 1)
+            hub.deliver(waiting[kept:])
+            waiting = waiting[:kept]
+    hub.deliver(waiting)
+    hub.catch_up()
+    assert ann.heard == list(range(1, len(log.events["room"]) + 1))
+    assert bob.heard == list(range(1, len(log.events["other"]) + 1))
+
+
+@pytest.mark.parametrize("since", range(8))
+def test_resume_has_no_hole_and_no_repeat(
+    hub: Hub, log: Log, ann: Any, bob: Any, since: int
+) -> None:
+    for _ in range(5):
+        log.add("room")
+    hub.subscribe(bob, "room")
+    late = [log.add("room") for _ in range(2)]  # committed, not told here yet
+    hub.subscribe(ann, "room", since)
+    hub.deliver(late)
+    hub.deliver([log.add("room")])
+    assert ann.heard == list(range(since + 1, 9))
+    assert bob.heard == [6, 7, 8]
+
+
+def test_joining_again_with_since_replays_and_goes_on(hub: Hub, log: Log, ann: Any) -> None:
+    hub.subscribe(ann, "room")
+    hub.deliver([log.add("room")])
+    hub.subscribe(ann, "room", 0)
+    hub.deliver([log.add("room")])
+    assert ann.heard == [1, 1, 2]
+
+
+def test_a_signal_passes_without_seq_and_skips_its_sender(hub: Hub, ann: Any, bob: Any) -> None:
+    hub.subscribe(ann, "room")
+    hub.subscribe(bob, "room")
+    hub.deliver([Event("room", "typing", "ann types", skip="ann")])
+    assert (ann.heard, bob.heard) == ([], ["ann types"])
+
+
+def test_a_topic_nobody_hears_is_forgotten_and_starts_afresh(hub: Hub, log: Log, ann: Any) -> None:
+    hub.subscribe(ann, "room")
+    hub.unsubscribe(ann, "room")
+    assert not hub.topics
+    hub.deliver([log.add("room")])
+    assert hub.subscribe(ann, "room") == 1
+    hub.deliver([log.add("room")])
+    assert ann.heard == [2]
+
+
+def test_a_removed_connection_leaves_nothing_behind(hub: Hub, ann: Any) -> None:
+    for topic in ("a", "b"):
+        hub.subscribe(ann, topic)
+    hub.remove(ann)
+    assert not hub.topics
+    assert not hub.connections

@@ -1,0 +1,15 @@
+"""What gunicorn loads: `wsgi:web`, `wsgi:socket`, or `wsgi:app` for both in one process.
+
+The Procfile says how. Building an app starts nothing: threads and connections come with the first
+request that needs them.
+"""
+
+import sockets
+from app import create_app
+from config import Settings, require_secret
+
+require_secret(Settings())
+web = create_app(serve="web")
+socket = create_app(serve="socket")
+app = create_app(serve="app")
+sockets.close_on_sigterm(socket, app)
