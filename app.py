@@ -104,6 +104,8 @@ def set_up_headers(app: Flask) -> None:
         response.headers.setdefault("Content-Security-Policy", CONTENT_POLICY)
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "strict-origin-when-cross-origin"
+        if not public:
+            response.vary.add("Origin")
         return response
 
 

@@ -32,6 +32,9 @@ MAX_INTEGER = 2**53 - 1
 MAX_KEY_LENGTH = 1024
 """Longest table, pk, cid or site_id, in characters."""
 
+MAX_KEY_BYTES = 1500
+"""Longest table, pk and cid together, in UTF-8: with the channel's name they fit an index row."""
+
 MAX_VALUE_BYTES = 900_000
 """Longest JSON text of a value: with its keys, any one change fits a frame of 1 MB."""
 
@@ -137,6 +140,8 @@ def parse_change(raw: object, position: int = 0) -> Change:
     _check_text("table", table)
     _check_text("pk", pk)
     _check_text("cid", cid)
+    if len((table + pk + cid).encode()) > MAX_KEY_BYTES:
+        raise BadChange(f"table, pk and cid together must not exceed {MAX_KEY_BYTES} bytes")
     _check_text("site_id", site_id)
     _check_integer("col_version", col_version)
     _check_integer("db_version", db_version)

@@ -1,11 +1,16 @@
 """Checks on what clients send, shared by routes and sockets: JSON text, shapes, plain text."""
 
+import json
+import re
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
 from errors import WharfError, bad_request
+
+VAST = re.compile(r"[eE]\+?\d{3}|\d{300}")  # what a number beyond every double looks like
+VAST_BYTES = re.compile(VAST.pattern.encode())
 
 
 def refuse_nul(text: str) -> str:
@@ -36,9 +41,12 @@ AnyInput = TypeVar("AnyInput", bound=Input)
 def parse_json(text: str | bytes) -> Any:
     """Decode JSON strictly; raises 400 for anything else, NaN and lone surrogates included."""
     try:
-        return from_json(text, allow_inf_nan=False)
+        value = from_json(text, allow_inf_nan=False)
+        if (VAST if isinstance(text, str) else VAST_BYTES).search(text):  # type: ignore[arg-type]
+            json.dumps(value, allow_nan=False)  # 1e999 was read as Infinity, which is not JSON
     except ValueError:
         raise bad_request("This is not valid JSON", code="invalid_json") from None
+    return value
 
 
 def parse_object(text: str | bytes) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Boolean, Integer, Select, String, func, or_, 
 from sqlalchemy.exc import IntegrityError
 
 from errors import bad_request
-from models import Receipt, User, db, rows_of
+from models import Receipt, User, db, fingerprint, rows_of
 from validation import Input, parse_object, validate
 
 AnyInput = TypeVar("AnyInput", bound=Input)
@@ -78,7 +78,8 @@ def first_answer(user: User | None) -> Response | None:
     key = request.headers.get("Idempotency-Key", "")
     if user is None or not key:
         return None
-    g.retry_user, g.retry_key = user, f"{request.method} {quote(request.path)} {key}"[:500]
+    g.retry_user = user
+    g.retry_key = fingerprint(f"{request.method} {request.path} {key}".encode())
     receipt = Receipt.find(user, g.retry_key, request.get_data())
     return answer(json.loads(receipt.answer), receipt.status) if receipt else None
 

@@ -39,9 +39,11 @@ class ChatMessage(InRoom):
 
 
 class Relayed(Frame):
-    """A frame that is passed on whole."""
+    """A frame that is passed on whole, its id as it is."""
 
     model_config = ConfigDict(extra="allow")
+
+    id: Any = None
 
 
 class Direct(Relayed):

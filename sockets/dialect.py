@@ -7,7 +7,9 @@ flusher's transaction, and never commit; what they reply or tell leaves after th
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import StringConstraints
 
 from bus import Event
 from errors import WharfError, bad_request, known_error
@@ -22,7 +24,7 @@ from sockets.framing import (
     Oversized,
     frame,
 )
-from validation import Input, parse_object, validate
+from validation import Input, Plain, parse_object, validate
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,7 @@ class Frame(Input):
     model_config = {"coerce_numbers_to_str": True, "extra": "ignore"}
 
     type: str
-    id: str | None = None
+    id: Annotated[str, Plain, StringConstraints(max_length=200)] | None = None
 
 
 def merge(*tables: Handlers) -> Handlers:

@@ -62,8 +62,8 @@ def test_leaving_and_dropping_are_told_to_those_who_remain(
 
 def test_broadcast_reaches_every_socket_whole(server: Server, ann: Account, bob: Account) -> None:
     one, two = server.chat(ann), server.chat(bob)
-    one.send("broadcast", news={"deep": [1, None]}, id="x")
-    whole = {"type": "broadcast", "news": {"deep": [1, None]}, "id": "x"}
+    one.send("broadcast", news={"deep": [1, None]}, id=7)
+    whole = {"type": "broadcast", "news": {"deep": [1, None]}, "id": 7}
     assert one.receive() == whole
     assert two.receive() == whole
 

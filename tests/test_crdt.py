@@ -12,6 +12,7 @@ import pytest
 import crdt
 from crdt import (
     MAX_INTEGER,
+    MAX_KEY_BYTES,
     MAX_KEY_LENGTH,
     MAX_LEAP,
     MAX_VALUE_BYTES,
@@ -119,6 +120,12 @@ WORST = {
     "pk with NUL": ["todos", "a\0b", *GOOD[2:]],
     "table with a lone surrogate": ["to\ud800dos", *GOOD[1:]],
     "cid with a lone low surrogate": ["todos", "[1]", "\udfff", *GOOD[3:]],
+    "keys too long together": [
+        "\U0001f600" * 150,
+        "\U0001f600" * 150,
+        "\U0001f600" * 76,
+        *GOOD[3:],
+    ],
     "pk too long": ["todos", "x" * (MAX_KEY_LENGTH + 1), *GOOD[2:]],
     "val is an object": [*GOOD[:3], {"0": 1}, *GOOD[4:]],
     "val is a list": [*GOOD[:3], [], *GOOD[4:]],
@@ -159,10 +166,10 @@ def test_bad_change_does_not_spoil_its_message():
 
 
 def test_largest_change_fits_a_frame_of_one_megabyte():
-    key = "\U0001f600" * MAX_KEY_LENGTH
-    largest = [key, key, key, "x" * (MAX_VALUE_BYTES - 2), 1, MAX_INTEGER, key, 1, 0]
+    key, site = "\U0001f600" * (MAX_KEY_BYTES // 12), "\U0001f600" * MAX_KEY_LENGTH
+    largest = [key, key, key, "x" * (MAX_VALUE_BYTES - 2), 1, MAX_INTEGER, site, 1, 0]
     state = Channel(0, {}, {})
-    merge(state, [parse_change(largest)], sender=key, sent=0)
+    merge(state, [parse_change(largest)], sender=site, sent=0)
     (cell,) = state.stored.values()
     assert len(crdt.outgoing_json(cell, "server")) < 1_000_000
 

@@ -229,3 +229,11 @@ def test_a_replica_that_lost_its_data_is_heard_again(
     assert again.expect("update")["changes"] == [change("1", "milk", 5)]
     with server.app.app_context():
         assert db.session.scalars(db.select(CrdtPeer.received)).all() == [0]
+
+
+def test_the_longest_keys_are_stored(sync: Callable[..., Peer]) -> None:
+    key = "".join(chr(0x1F600 + n % 60) for n in range(125))
+    longest = [key, key, key, "x", 1, 1, key, 1, 0]
+    channel = "%F0%9F%98%80" * 200
+    assert push(sync(f"/sync?channel={channel}"), longest, site=key)["version"] == 1
+    assert pull(sync(f"/sync?channel={channel}"), "bb") == [longest]
