@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import or_, select, text, update
+from sqlalchemy import bindparam, or_, select, text, update
 from sqlalchemy.orm import aliased
 
 import crdt
@@ -100,21 +100,24 @@ def save_channel(name: str, channel: Channel) -> None:
     record(CrdtChannel.topic_of(name), "poke", None)
 
 
-def merge(name: str, changes: list[Change], sender: str, peer: CrdtPeer) -> crdt.Merged:
-    """Merge changes of one peer under the channel's lock and write the outcome."""
+def merge(name: str, changes: list[Change], sender: str, peer: CrdtPeer) -> tuple[crdt.Merged, int]:
+    """Merge changes of one peer under the channel's lock and write the outcome.
+
+    Returns what to tell the sender, and the channel's version.
+    """
     _site, version = CrdtChannel.lock(name)
     channel = load_channel(name, version, crdt.keys(changes))
     merged = crdt.merge(channel, changes, sender=sender, sent=peer.received)
     save_channel(name, channel)
     peer.received = max(peer.received, merged.acked)
-    return merged
+    return merged, channel.version
 
 
-def read_page(name: str, after: int, told: int | None = None) -> list[Cell]:
-    """The next visible cells above version `after`, in version order, PAGE at most.
+def page_statement(pulled: bool) -> Any:
+    """Selects the visible cells of `channel` above version `after`, in version order.
 
-    `told` is the version told in `connected`, for a replica that has not pulled yet: it must not
-    get the cells that `crdt.may_precede_pull` excludes.
+    A replica that has not pulled, and was told version `told` in `connected`, must not get the
+    cells that `crdt.may_precede_pull` excludes.
     """
     tomb = aliased(CrdtChange)
     same_row = (
@@ -125,8 +128,17 @@ def read_page(name: str, after: int, told: int | None = None) -> list[Cell]:
     )
     visible = or_(tomb.version.is_(None), CrdtChange.version >= tomb.version)
     statement = select(*CELL).outerjoin(tomb, same_row).where(visible)
-    if told is not None:
-        statement = statement.where(or_(tomb.version.is_(None), tomb.version > told))
-    statement = statement.where(CrdtChange.channel == name, CrdtChange.version > after)
-    rows = db.session.execute(statement.order_by(CrdtChange.version).limit(PAGE))
-    return [Cell(*row) for row in rows]
+    if not pulled:
+        statement = statement.where(or_(tomb.version.is_(None), tomb.version > bindparam("told")))
+    above = (CrdtChange.channel == bindparam("channel")) & (CrdtChange.version > bindparam("after"))
+    return statement.where(above).order_by(CrdtChange.version).limit(PAGE)
+
+
+PULLED, NOT_PULLED = page_statement(pulled=True), page_statement(pulled=False)
+
+
+def read_page(name: str, after: int, told: int | None = None) -> list[Cell]:
+    """The next visible cells above version `after`, PAGE at most; `told` before a pull."""
+    statement = PULLED if told is None else NOT_PULLED
+    parameters = {"channel": name, "after": after, "told": told}
+    return [Cell(*row) for row in db.session.connection().execute(statement, parameters)]

@@ -60,6 +60,7 @@ class Batch:
 
     refused: list[Refused]
     acked: int = 0
+    version: int = 0  # the channel's after the last slice
 
 
 class Message(Frame):
@@ -83,7 +84,7 @@ def merge_slice(
     replica: Replica = connection.state
     peer = meet_peer(connection, frame)
     if changes:
-        merged = crdt_store.merge(replica.channel, changes, frame.siteId, peer)
+        merged, batch.version = crdt_store.merge(replica.channel, changes, frame.siteId, peer)
         batch.acked = max(batch.acked, merged.acked)
         batch.refused = [*batch.refused, *merged.refused]
     if last:
@@ -100,12 +101,11 @@ def refusal(refused: Refused) -> dict[str, Any]:
 
 def acknowledgement(replica: Replica, batch: Batch) -> dict[str, Any]:
     """`version` counts in the sender's own space, `serverVersion` in the channel's."""
-    version = db.session.get(CrdtChannel, replica.channel, populate_existing=True).crdt_db_version
     return {
         "type": "ack",
         "siteId": replica.server_site,
         "version": batch.acked,
-        "serverVersion": version,
+        "serverVersion": batch.version or CrdtChannel.lock(replica.channel)[1],
         "channel": replica.wire_name,
     }
 
@@ -132,8 +132,7 @@ def note_held(connection: Connection, frame: Message) -> None:
     peer = meet_peer(connection, frame)
     if not replica.pulled or replica.served_early:
         return
-    channel = db.session.get(CrdtChannel, replica.channel, populate_existing=True)
-    peer.sent = max(peer.sent, min(frame.version, channel.crdt_db_version))
+    peer.sent = max(peer.sent, min(frame.version, replica.cursor or 0))
 
 
 def meet_peer(connection: Connection, frame: Message) -> CrdtPeer:
