@@ -53,9 +53,7 @@ class Settings(BaseSettings):
     MAX_SYNC_FRAME_BYTES: int = Field(
         32_000_000, ge=125, description="Largest sync message: a long offline time in one piece."
     )
-    FRAMES_PER_SECOND: int = Field(
-        200, ge=1, description="Messages a socket may send; bursts x2."
-    )
+    FRAMES_PER_SECOND: int = Field(200, ge=1, description="Messages a socket may send; bursts x2.")
     SEND_QUEUE_BYTES: int = Field(
         4_000_000, ge=1, description="Bytes that may wait for a slow client; beyond it is cut off."
     )
@@ -84,8 +82,10 @@ def keep_secret(folder: Path) -> str:
     """Return the secret kept in `folder`, made on first use and readable by its owner alone."""
     path = folder / "secret"
     if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_hex(32))
+        draft = folder / f"secret-{secrets.token_hex(4)}"
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_hex(32))
+        draft.replace(path)  # whole or not at all
     return path.read_text().strip()
 
 

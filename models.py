@@ -208,7 +208,7 @@ class Todo(db.Model):
 
 
 class Room(db.Model):
-    """A chat room; a public one is made by its first visitor."""
+    """A chat room; anybody may enter, and its first message makes it."""
 
     __tablename__ = "rooms"
 
@@ -217,16 +217,10 @@ class Room(db.Model):
 
     @classmethod
     def load(cls, room_id: str, user: User) -> "Room":
-        """The room, made when it is new; raises 400 for a name that cannot be one."""
+        """The room, not stored yet when it is new; raises 400 for a name that cannot be one."""
         if not room_id or len(room_id) > 200 or not room_id.isprintable():
             raise bad_request("RoomId must be 1 to 200 printable characters", code="invalid_room")
-        room = db.session.get(cls, room_id)
-        if room is None:
-            db.session.execute(
-                upsert(cls).values(id=room_id, created_at=now()).on_conflict_do_nothing()
-            )
-            room = db.session.get(cls, room_id)
-        return room
+        return db.session.get(cls, room_id) or cls(id=room_id)
 
     @staticmethod
     def topic_of(room_id: str) -> str:
@@ -243,7 +237,10 @@ class Room(db.Model):
         return select(Message).where(Message.room_id == self.id)
 
     def post(self, user: User, content: str) -> dict[str, Any]:
-        """Store a message and return it as clients read it."""
+        """Store a message, and the room with its first one; returns it as clients read it."""
+        if self.created_at is None:
+            values = {"id": self.id, "created_at": now()}
+            db.session.execute(upsert(Room).values(values).on_conflict_do_nothing())
         row = {
             "room_id": self.id,
             "user_id": user.id,

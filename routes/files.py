@@ -84,7 +84,7 @@ def download_file(file_id: str) -> Response:
     """The file as an attachment under its original name."""
     user: User = g.user
     response = send(File.load(file_id, user), as_attachment=True)
-    response.cache_control.public = None  # or a shared cache would hand it to others
+    response.cache_control.public = False  # or a shared cache would hand it to others
     response.cache_control.private = True
     return response
 
