@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     SEND_QUEUE_BYTES: int = Field(
         4_000_000, ge=1, description="Bytes that may wait for a slow client; beyond it is cut off."
     )
-    PING_SECONDS: float = Field(30, gt=0, description="Silence after which a socket is pinged.")
+    PING_SECONDS: float = Field(30, gt=0, description="A socket is pinged this often.")
     LOG_LEVEL: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @field_validator("CORS_ORIGINS", mode="before")

@@ -30,7 +30,10 @@ MAX_INTEGER = 2**53 - 1
 """Largest integer that JavaScript clients read exactly."""
 
 MAX_KEY_LENGTH = 1024
-"""Longest table, pk, cid or site_id, in characters."""
+"""Longest table, pk or cid, in characters."""
+
+MAX_SITE_LENGTH = 250
+"""Longest site_id, in characters."""
 
 MAX_KEY_BYTES = 1500
 """Longest table, pk and cid together, in UTF-8: with the channel's name they fit an index row."""
@@ -142,7 +145,7 @@ def parse_change(raw: object, position: int = 0) -> Change:
     _check_text("cid", cid)
     if len((table + pk + cid).encode()) > MAX_KEY_BYTES:
         raise BadChange(f"table, pk and cid together must not exceed {MAX_KEY_BYTES} bytes")
-    _check_text("site_id", site_id)
+    _check_text("site_id", site_id, MAX_SITE_LENGTH)
     _check_integer("col_version", col_version)
     _check_integer("db_version", db_version)
     _check_integer("cl", cl)
@@ -151,11 +154,11 @@ def parse_change(raw: object, position: int = 0) -> Change:
     return Change(table, pk, cid, text, col_version, db_version, site_id, cl, seq, position)
 
 
-def _check_text(name: str, text: object) -> None:
+def _check_text(name: str, text: object, longest: int = MAX_KEY_LENGTH) -> None:
     if type(text) is not str:
         raise BadChange(f"{name} must be a string")
-    if not 0 < len(text) <= MAX_KEY_LENGTH:
-        raise BadChange(f"{name} must have 1 to {MAX_KEY_LENGTH} characters")
+    if not 0 < len(text) <= longest:
+        raise BadChange(f"{name} must have 1 to {longest} characters")
     if "\0" in text:
         raise BadChange(f"{name} must not contain NUL")
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):

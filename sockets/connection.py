@@ -120,7 +120,7 @@ class Connection:
         return True
 
     def strike(self, code: int, reason: str) -> None:
-        """Count an abuse; the third one within a minute closes the socket with `code`."""
+        """Count an abuse; the third one between two pings closes the socket with `code`."""
         self.strikes += 1
         if self.strikes >= 3:
             self.close(code, reason)

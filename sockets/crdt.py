@@ -9,21 +9,22 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from flask import current_app, request
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 import crdt
 import crdt_store
 from bus import Event
-from crdt import Cell, Change, Refused
-from errors import bad_request
+from crdt import Cell, Change
+from errors import bad_request, known_error
 from models import CrdtChannel, CrdtPeer, User, db
 from sockets.connection import Connection
 from sockets.dialect import Dialect, Frame, Handler, Handlers, text_frame, to_frame, to_json
 from sockets.flusher import Job
-from validation import Line
+from sockets.framing import TRY_AGAIN_LATER
+from validation import Plain
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Replica:
     checked: bool = False  # for a loss of its data, by its first update or pull
     pulled_version: int | None = None  # the client's own count, until its pull is answered
     answer_due: bool = False  # a pull is always answered, if only by an empty update
+    failed: bool = False  # an update was lost: none after it may be acknowledged
     due: bool = False  # there may be something above the cursor
 
 
@@ -58,7 +60,7 @@ class Replica:
 class Batch:
     """One `update` message on its way through its slices."""
 
-    refused: list[Refused]
+    refused: dict[int, str]  # reasons by position
     acked: int = 0
     version: int = 0  # the channel's after the last slice
 
@@ -66,7 +68,7 @@ class Batch:
 class Message(Frame):
     """`{siteId, version, channel?}`."""
 
-    siteId: Line = Field(min_length=1)
+    siteId: Annotated[str, StringConstraints(min_length=1, max_length=crdt.MAX_SITE_LENGTH), Plain]
     version: int = Field(ge=0, le=crdt.MAX_INTEGER)
     channel: str | None = None
 
@@ -82,21 +84,23 @@ def merge_slice(
 ) -> None:
     """Merge a part of an update; after the last part acknowledge what is the sender's own."""
     replica: Replica = connection.state
+    if replica.failed:
+        return
     peer = meet_peer(connection, frame)
     if changes:
         merged, batch.version = crdt_store.merge(replica.channel, changes, frame.siteId, peer)
         batch.acked = max(batch.acked, merged.acked)
-        batch.refused = [*batch.refused, *merged.refused]
+        batch.refused.update(merged.refused)
     if last:
-        for refused in batch.refused:
-            connection.reply(to_frame(refusal(refused)))
+        for position, reason in sorted(batch.refused.items()):
+            connection.reply(to_frame(refusal(position, reason)))
         connection.reply(to_frame(acknowledgement(replica, batch)))
 
 
-def refusal(refused: Refused) -> dict[str, Any]:
+def refusal(position: int, reason: str) -> dict[str, Any]:
     """Tells a client which change of its message was left out, and why."""
-    error = bad_request(refused.reason, code="bad_change")
-    return {"type": "error", **error.body(), "position": refused.position}
+    error = bad_request(reason, code="bad_change")
+    return {"type": "error", **error.body(), "position": position}
 
 
 def acknowledgement(replica: Replica, batch: Batch) -> dict[str, Any]:
@@ -218,10 +222,23 @@ class CrdtDialect(Dialect):
             return
         changes, refused = crdt.parse_changes(frame.changes)
         slices = list(crdt.slices(changes)) or [[]]
-        batch = Batch(refused)
+        batch = Batch(dict(refused))
         for index, part in enumerate(slices):
             last = index == len(slices) - 1
             yield Job(connection, handler, (frame, part, batch, last), weight=1 + len(part) // 2)
+
+    def report(
+        self, connection: Connection, error: Exception, frame: Any = None, *more: Any
+    ) -> None:
+        """After an update that was lost the client must reconnect and send all again.
+
+        A later acknowledgement would tell it that this one was merged too.
+        """
+        super().report(connection, error, frame, *more)
+        known = known_error(error)
+        if isinstance(frame, Update) and (known is None or known.status >= 500):
+            connection.state.failed = True
+            connection.close(TRY_AGAIN_LATER, "send again")
 
     def deliver(self, connections: Sequence[Connection], events: Sequence[Event]) -> None:
         """Something was merged: send each replica what it is owed."""

@@ -9,7 +9,7 @@ const isScalar = (val) =>
 
 /**
  * A local-first copy of a channel's tables. Reads and writes are local and work offline; replicas
- * of a channel hold the same rows once they have talked to the server (docs: crdt-sync).
+ * of a channel hold the same rows once they have talked to the server (docs/sync.md).
  *
  * Events: `change` (rows changed, here or elsewhere) and `status` (`state`, `pending` or `version`
  * changed), `error` (the server refused a change; the frame).

@@ -166,7 +166,7 @@ def test_bad_change_does_not_spoil_its_message():
 
 
 def test_largest_change_fits_a_frame_of_one_megabyte():
-    key, site = "\U0001f600" * (MAX_KEY_BYTES // 12), "\U0001f600" * MAX_KEY_LENGTH
+    key, site = "\U0001f600" * (MAX_KEY_BYTES // 12), "\U0001f600" * crdt.MAX_SITE_LENGTH
     largest = [key, key, key, "x" * (MAX_VALUE_BYTES - 2), 1, MAX_INTEGER, site, 1, 0]
     state = Channel(0, {}, {})
     merge(state, [parse_change(largest)], sender=site, sent=0)

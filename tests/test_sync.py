@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from simple_websocket import ConnectionClosed
+from sqlalchemy.exc import OperationalError
 
+import crdt_store
 from models import CrdtChange, CrdtPeer, db
 from tests.conftest import Account, Peer, Server, assert_error
 
@@ -237,3 +240,29 @@ def test_the_longest_keys_are_stored(sync: Callable[..., Peer]) -> None:
     channel = "%F0%9F%98%80" * 200
     assert push(sync(f"/sync?channel={channel}"), longest, site=key)["version"] == 1
     assert pull(sync(f"/sync?channel={channel}"), "bb") == [longest]
+
+
+def test_nothing_is_acknowledged_after_an_update_that_was_lost(
+    sync: Callable[..., Peer], monkeypatch: Any
+) -> None:
+    merge, failures = crdt_store.merge, [1, 2]
+
+    def fail_twice(*args: Any) -> Any:
+        if failures:
+            failures.pop()
+            raise OperationalError("merge", {}, Exception("database is locked"))
+        return merge(*args)
+
+    monkeypatch.setattr(crdt_store, "merge", fail_twice)
+    one = sync()
+    one.expect("connected")
+    for number in (1, 2):
+        one.send("update", siteId="aa", version=number, changes=[change("1", number, number)])
+    assert one.expect("error")["status"] == 503
+    frames = []
+    with pytest.raises(ConnectionClosed) as closed:
+        while True:
+            frames.append(one.receive())
+    assert frames == []
+    assert closed.value.reason == 1013
+    assert push(sync(), change("1", 1, 1), change("1", 2, 2))["version"] == 2

@@ -98,8 +98,9 @@ class TodoList extends Part {
     const input = event.target.elements.title;
     const title = input.value.trim();
     if (!title) return;
-    if (await this.change(() => this.wharf.todos.create({ title }))) input.value = '';
+    input.value = ''; // at once: the next one may be typed before the answer is here
     input.focus();
+    if (!(await this.change(() => this.wharf.todos.create({ title })))) input.value ||= title;
   }
 
   edit(id) {
