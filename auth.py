@@ -34,7 +34,7 @@ SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 NO_TOKEN = {"", "null", "undefined"}  # what pages interpolate when they hold no token
 View = TypeVar("View", bound=Callable[..., Any])
-jwt = JWTManager()
+tokens = JWTManager()
 
 
 # Passwords
@@ -102,7 +102,7 @@ def login_reply(session: Session) -> Response:
         createdAt=iso(session.created_at),
         expiresAt=iso(now() + lifetime),
     )
-    if is_own_page():  # no other site may sign a browser in to an account of its choice
+    if is_trusted_origin():  # no other site may sign a browser in to an account of its choice
         set_cookie(response, refresh)
     return response
 
@@ -181,7 +181,7 @@ def cookie_session() -> Session | None:
     cookie = request.cookies.get(COOKIE)
     if not cookie:
         return None
-    if (request.method not in SAFE_METHODS or is_socket()) and not is_own_page():
+    if (request.method not in SAFE_METHODS or is_socket()) and not is_trusted_origin():
         raise forbidden("This origin may not use the session cookie")
     try:
         return session_of(cookie, "refresh")
@@ -215,7 +215,7 @@ def signed_in(view: View) -> View:
     return guarded  # type: ignore[return-value]
 
 
-def is_own_page() -> bool:
+def is_trusted_origin() -> bool:
     """Whether no other site's page made the browser send this.
 
     Requests without Origin do not come from a page. OWASP CSRF cheat sheet: verify the origin.
@@ -249,5 +249,5 @@ def init_app(app: Flask) -> None:
     app.config["JWT_SECRET_KEY"] = app.config["SECRET_KEY"]
     app.config["JWT_ACCESS_TOKEN_EXPIRES"] = timedelta(minutes=app.config["ACCESS_TOKEN_MINUTES"])
     app.config["JWT_REFRESH_TOKEN_EXPIRES"] = timedelta(days=app.config["REFRESH_TOKEN_DAYS"])
-    jwt.init_app(app)
+    tokens.init_app(app)
     app.after_request(drop_dead_cookie)

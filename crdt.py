@@ -193,7 +193,7 @@ def slices(changes: Iterable[Change], size: int = SLICE) -> Iterator[list[Change
     """Cut the changes of one message, in the order they were written, into lists to merge.
 
     A list holds `size` changes, or more where it would end inside a db_version: the caller may
-    raise the peer's `sent` with each list it commits, and a crash between two loses nothing.
+    raise the peer's `received` with each list it commits, and a crash between two loses nothing.
     """
     piece: list[Change] = []
     for change in in_order(changes):
@@ -210,12 +210,12 @@ def in_order(changes: Iterable[Change]) -> list[Change]:
     return sorted(changes, key=attrgetter("db_version", "seq"))
 
 
-def was_reset(version: int, sent: int) -> bool:
-    """Whether a client lost its data: its first message of a connection counts below `sent`.
+def was_reset(version: int, received: int) -> bool:
+    """Whether a client lost its data: its first message counts below `received`.
 
-    The caller then clears the peer's `sent` and `held` (docs/sync.md, merge rule 7).
+    The caller then clears the peer's `received` and `sent` (docs/sync.md, merge rule 7).
     """
-    return version < sent
+    return version < received
 
 
 # The merge
@@ -269,18 +269,18 @@ def keys(changes: Iterable[Change]) -> set[Key]:
     return wanted
 
 
-def merge(channel: Channel, changes: Iterable[Change], *, sender: str, sent: int) -> Merged:
+def merge(channel: Channel, changes: Iterable[Change], *, sender: str, received: int) -> Merged:
     """Merge changes that one client pushed; `channel` is changed in place.
 
-    `sender` is the siteId of the message, `sent` the highest db_version acknowledged to it before.
+    `sender` is the siteId of the message, `received` the highest db_version had from it before.
     Clients repeat what was not acknowledged, hence two questions about each change: is it *own*,
     by the sender itself, and is it *new*, own and not seen before (docs/sync.md, merge). The
-    caller checks that `sender` is bound to the user, and raises `sent` to `acked` afterwards.
+    caller checks that `sender` is bound to the user, and raises `received` to `acked` afterwards.
     """
     acked, refused = 0, []
     for change in in_order(changes):
         own = change.site_id == sender
-        new = own and change.db_version > sent
+        new = own and change.db_version > received
         if own:
             acked = change.db_version  # in order: the last is the highest
         winner = channel.winners.get(change[:3])

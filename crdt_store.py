@@ -107,7 +107,7 @@ def merge(name: str, changes: list[Change], sender: str, peer: CrdtPeer) -> tupl
     """
     _site, version = CrdtChannel.lock(name)
     channel = load_channel(name, version, crdt.keys(changes))
-    merged = crdt.merge(channel, changes, sender=sender, sent=peer.received)
+    merged = crdt.merge(channel, changes, sender=sender, received=peer.received)
     save_channel(name, channel)
     peer.received = max(peer.received, merged.acked)
     return merged, channel.version

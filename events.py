@@ -3,6 +3,9 @@
 A durable event gets the next gapless `seq` of its topic under the topic's row lock, in the same
 transaction as the change it reports, so its order is the commit order and a rollback leaves no
 trace. A signal (typing, presence) is told but never stored and may be lost.
+
+Three hooks on every database session do it: `number_and_store` before the commit,
+`publish_collected` after it, `forget` after a rollback. They are set at the end of this file.
 """
 
 import json
@@ -87,7 +90,7 @@ def as_row(one: Event) -> dict[str, Any]:
     }
 
 
-def tell(session: Any) -> None:
+def publish_collected(session: Any) -> None:
     """After the commit: hand what was collected to the bus."""
     told = session.info.pop("events", None)
     if told:
@@ -139,5 +142,5 @@ def init_app(app: Flask) -> None:
 
 
 event.listen(db.session, "before_commit", number_and_store)
-event.listen(db.session, "after_commit", tell)
+event.listen(db.session, "after_commit", publish_collected)
 event.listen(db.session, "after_soft_rollback", forget)

@@ -1,4 +1,10 @@
-"""The HTTP addresses: one blueprint per noun, one file each."""
+"""The HTTP addresses: one blueprint per noun, one file each.
+
+A new noun takes: its model in models.py with `LISTED`, `SEARCHED`, `load`, `owned_by` and
+`to_dict`; a migration (`flask db migrate`); a file here, of which todos.py is the one to copy; its
+blueprint in the tuple below; and, to be told live, its topic in sockets/widget.py `TABLES`.
+`health` is not in the tuple because socket processes answer it too.
+"""
 
 from routes import auth, files, health, pages, rooms, todos
 

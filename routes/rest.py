@@ -1,6 +1,7 @@
 """What every noun's routes share: read a body, answer an item or a list, answer a retry.
 
-A writing route ends with `saved(...)`: it stores the answer for retries, commits, and answers.
+A writing route ends with `saved(...)`, which commits and answers. One that began with
+`first_answer(...)`, as those that create something do, also has its answer kept for retries.
 """
 
 import json

@@ -13,14 +13,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Flask, current_app, g, request
 from flask_sock import Sock
 
 import events
-from auth import current_user
-from errors import WharfError, unauthorized
+from auth import current_user, require_user
+from errors import WharfError
 from models import db
 from sockets import chat, crdt
 from sockets.connection import CLOSE_SECONDS, Connection, Limits
@@ -53,7 +54,6 @@ class Realtime:
         self.app = app
         self.hub = Hub(events.read, events.last_seqs)
         self.flusher = Flusher(self.hub, self.transaction, self.report)
-        self.hub.flusher = self.flusher
         self.lock = threading.Lock()
         self.running = False
 
@@ -64,7 +64,7 @@ class Realtime:
                 self.running = True
                 self.flusher.start()
                 self.hub.start()
-                self.app.extensions["bus"].subscribe(self.flusher.tell, self.flusher.check)
+                self.app.extensions["bus"].subscribe(self.flusher.queue_events, self.flusher.check)
 
     def stop(self) -> None:
         """Close every socket with 1001, wait for the clients' answers, stop the threads."""
@@ -101,16 +101,15 @@ def get_dialect() -> Dialect:
 def identify() -> None:
     """Find out who calls before the upgrade; a plain 401 or 403 where the contract allows it."""
     dialect = get_dialect()
+    g.user, g.refused = None, False
     try:
-        g.user = current_user()
-        if g.user is None and not dialect.allows_anonymous():
-            raise unauthorized("No token provided")
+        g.user = current_user() if dialect.allows_anonymous() else require_user()
     except WharfError as error:
         if error.status != 401 or not dialect.closes_unauthorized:
             raise
-        g.user = None
-        return
-    dialect.admit(g.user)
+        g.refused = True
+    else:
+        dialect.admit(g.user)
 
 
 def serve_socket(ws: Any) -> None:
@@ -122,7 +121,7 @@ def serve_socket(ws: Any) -> None:
     connection = Connection(ws.sock, g.user, dialect, limits_of(dialect))
     dialect.prepare(connection)
     db.session.remove()  # no session is held while waiting for messages
-    if g.user is None and not dialect.allows_anonymous():
+    if g.refused:
         refuse(realtime.hub, connection)
     else:
         converse(realtime, connection)
@@ -162,7 +161,12 @@ def converse(realtime: Realtime, connection: Connection) -> None:
             dialect.receive(connection, message)
     finally:
         flusher.submit(Job(connection, dialect.closed))
-        flusher.submit(Job(connection, realtime.hub.remove))
+        flusher.submit(Job(connection, forget))
+
+
+def forget(connection: Connection) -> None:
+    """Last job of a connection: the hub forgets it."""
+    connection.after_commit(partial(connection.hub.remove, connection))
 
 
 def drop_extensions(wsgi_app: Any) -> Any:

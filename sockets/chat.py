@@ -4,6 +4,7 @@ The same sockets also speak the widget's words (widget.py): one table serves bot
 """
 
 import json
+from functools import partial
 from typing import Any
 
 from pydantic import ConfigDict
@@ -56,22 +57,31 @@ def join_room(connection: Connection, frame: JoinRoom) -> None:
     """Let the client hear the room, and the room hear of the client."""
     room = Room.load(frame.roomId, connection.user)
     seq = connection.hub.subscribe(connection, room.topic, frame.since)
-    tell_presence(connection, "user-joined", room.topic, seq=seq)
+    there = connection.hub.members(room.topic)
+    tell_presence(connection, "user-joined", room.id, there, seq=seq)
 
 
 def leave_room(connection: Connection, frame: InRoom) -> None:
     """Let the client hear the room no longer, and tell those who remain."""
-    topic = Room.topic_of(frame.roomId)
-    if topic in connection.topics:
-        connection.hub.unsubscribe(connection, topic)
-        tell_presence(connection, "user-left", topic)
+    if Room.topic_of(frame.roomId) in connection.topics:
+        leave(connection, frame.roomId)
 
 
-def tell_presence(connection: Connection, kind: str, topic: str, **more: Any) -> None:
-    """Tell a room that this user came or went, and who is there now."""
-    members = {peer.user.id: peer.user.to_peer() for peer in connection.hub.members(topic)}
-    data = {"roomId": topic.partition(":")[2], "user": connection.user.to_peer()}
-    signal(topic, kind, {**data, "members": list(members.values()), **more})
+def leave(connection: Connection, room_id: str) -> None:
+    """Take the client out of a room, after the commit, and tell the others."""
+    topic = Room.topic_of(room_id)
+    connection.after_commit(partial(connection.hub.unsubscribe, connection, topic))
+    others = [peer for peer in connection.hub.members(topic) if peer is not connection]
+    tell_presence(connection, "user-left", room_id, others)
+
+
+def tell_presence(
+    connection: Connection, kind: str, room_id: str, there: list[Connection], **more: Any
+) -> None:
+    """Tell a room that this user came or went, and who is `there` now."""
+    members = {peer.user.id: peer.user.to_peer() for peer in there}
+    data = {"roomId": room_id, "user": connection.user.to_peer()}
+    signal(Room.topic_of(room_id), kind, {**data, "members": list(members.values()), **more})
 
 
 def post_message(connection: Connection, frame: ChatMessage) -> None:
@@ -135,9 +145,10 @@ class ChatDialect(Dialect):
 
     def closed(self, connection: Connection) -> None:
         """A dropped client leaves its rooms."""
-        for topic in [topic for topic in connection.topics if topic.startswith("room:")]:
-            connection.hub.unsubscribe(connection, topic)
-            tell_presence(connection, "user-left", topic)
+        for topic in connection.topics:
+            kind, _, room_id = topic.partition(":")
+            if kind == "room":
+                leave(connection, room_id)
 
     def encode(self, event: Event) -> dict[str, Any] | None:
         """Events as chat pages read them; stored ones with their seq."""

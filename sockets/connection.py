@@ -11,13 +11,17 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sockets import framing
 from sockets.framing import Closing, FrameReader, Oversized, Pinged
 from sockets.waiting import wait_readable, wait_writable
+
+if TYPE_CHECKING:
+    from sockets.dialect import Dialect
+    from sockets.hub import Hub
 
 RECEIVE_BYTES = 1 << 16
 KERNEL_SEND_BYTES = 1 << 17  # without it the kernel takes megabytes before our bound counts
@@ -28,7 +32,7 @@ PING_FRAME = framing.frame(b"", framing.PING)
 
 @dataclass(frozen=True)
 class Limits:
-    """What one connection may do, from the settings of the same names."""
+    """What one connection may do; sizes in bytes (docs/settings.md)."""
 
     frame_bytes: int
     frames_per_second: int
@@ -39,14 +43,15 @@ class Limits:
 class Connection:
     """A client on a WebSocket whose handshake is done."""
 
-    def __init__(self, sock: socket.socket, user: Any, dialect: Any, limits: Limits) -> None:
+    def __init__(self, sock: socket.socket, user: Any, dialect: "Dialect", limits: Limits) -> None:
         self.id = secrets.token_hex(8)
         self.user = user
         self.dialect = dialect
-        self.hub: Any = None  # set by Hub.add
+        self.hub: Hub  # set by Hub.add
         self.topics: set[str] = set()
         self.state: Any = None  # what the dialect keeps about this client
         self.replies: list[bytes] = []  # leave when what they report is committed
+        self.effects: list[Callable[[], None]] = []  # happen when the message is committed
         self.limits = limits
         self.sock = sock
         self.reader = FrameReader(limits.frame_bytes)
@@ -63,7 +68,7 @@ class Connection:
         self.allowance = 2.0 * limits.frames_per_second
         self.refilled = time.monotonic()
         self.strikes = 0
-        self.pending = 0  # messages given to the flusher and not yet handled
+        self.pending = 0  # weight of the messages that wait in the flusher
         sock.setblocking(False)
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_SEND_BYTES)
@@ -125,14 +130,25 @@ class Connection:
         if self.strikes >= 3:
             self.close(code, reason)
 
+    def roll_back(self) -> None:
+        """The transaction has not committed: nothing happened."""
+        self.replies, self.effects = [], []
+
     # Out
 
     def reply(self, frame: bytes) -> None:
         """Answer this client once the current message's transaction has committed."""
         self.replies.append(frame)
 
-    def flush_replies(self) -> None:
-        """Send the replies whose transaction has committed."""
+    def after_commit(self, effect: Callable[[], None]) -> None:
+        """Change memory once the current message's transaction has committed."""
+        self.effects.append(effect)
+
+    def commit(self) -> None:
+        """The transaction has committed: let its effects happen and its replies leave."""
+        effects, self.effects = self.effects, []
+        for effect in effects:
+            effect()
         if self.replies:
             replies, self.replies = self.replies, []
             self.send(b"".join(replies))
@@ -194,8 +210,8 @@ class Connection:
                 if self.gone or self.write_queue():
                     self.draining = False
                     break
-        if not self.gone and self.hub:
-            self.hub.on_drained(self)
+        if not self.gone:
+            self.dialect.drained(self)
 
     def write_queue(self) -> bool:
         """Write the first of the queue; whether the queue is empty now."""

@@ -4,11 +4,11 @@ A client's own changes are merged slice by slice and acknowledged once committed
 is pumped from the database by one cursor per socket; an event on the channel is only a poke.
 """
 
-import logging
 import secrets
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any
 
 from flask import current_app, request
@@ -25,8 +25,6 @@ from sockets.dialect import Dialect, Frame, Handler, Handlers, text_frame, to_fr
 from sockets.flusher import Job
 from sockets.framing import TRY_AGAIN_LATER
 from validation import Plain
-
-log = logging.getLogger(__name__)
 
 PULL_SECONDS = 1.0  # a client that has not pulled by then is served live
 CROWDED_BYTES = 1_000_000  # queued for one client: the next page waits until it has read
@@ -152,7 +150,7 @@ def meet_peer(connection: Connection, frame: Message) -> CrdtPeer:
     peer = crdt_store.load_peer(replica.channel, frame.siteId, connection.user)
     replica.site_id = frame.siteId
     if frame.type != "ack" and not replica.checked:
-        replica.checked = True
+        connection.after_commit(partial(setattr, replica, "checked", True))
         if crdt.was_reset(frame.version, peer.received):
             peer.received = peer.sent = 0
     return peer

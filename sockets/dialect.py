@@ -1,7 +1,9 @@
 """What every dialect is: frame types with their models and handlers, and how events are worded.
 
-A dialect is one file that fills in this class. Handlers take (connection, frame), run inside the
-flusher's transaction, and never commit; what they reply or tell leaves after the commit.
+A dialect is one file that fills in this class. Handlers take (connection, frame), or what `jobs`
+gives them, run inside the flusher's transaction, and never commit; what they reply or tell leaves
+after the commit. A handler may run twice: it changes memory only by `connection.after_commit`, or
+so that a second time makes no difference, as `hub.subscribe` does.
 """
 
 import json
@@ -9,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import StringConstraints
+from pydantic import ConfigDict, StringConstraints
 
 from bus import Event
 from errors import WharfError, bad_request, known_error
@@ -30,16 +32,15 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[..., None]
 Handlers = Mapping[str, tuple[type[Input], Handler]]
-WRITE_BYTES = 1 << 18  # joined frames leave in writes of about this size
 
 
 class Frame(Input):
     """Base of every frame: `type`, and optionally the `id` its answers carry."""
 
-    model_config = {"coerce_numbers_to_str": True, "extra": "ignore"}
+    model_config = ConfigDict(coerce_numbers_to_str=True)  # room ids may be numbers in a page
 
     type: str
-    id: Annotated[str, Plain, StringConstraints(max_length=200)] | None = None
+    id: Annotated[str, Plain, StringConstraints(max_length=200)] | int | None = None
 
 
 def merge(*tables: Handlers) -> Handlers:
@@ -173,5 +174,5 @@ class Dialect:
             connection.close(INTERNAL_ERROR, "internal error")
         else:
             connection.send(self.error_frame(known, getattr(frame, "id", None)))
-            if frame is None:  # it could not even be greeted
+            if frame is None:  # not an answer to a frame: it could not even be greeted
                 connection.close(TRY_AGAIN_LATER, "try again")

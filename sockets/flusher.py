@@ -30,6 +30,9 @@ class Job(NamedTuple):
 class Flusher:
     """Runs handlers and deliveries, one turn at a time, on one thread of its own.
 
+    A handler may run twice, since the jobs of a failed transaction are run again one by one: it
+    changes rows, replies, and leaves other memory to `Connection.after_commit`.
+
     `transaction` opens a database session and commits it at the end, or rolls back. `report` tells
     a client that its message failed.
     """
@@ -41,6 +44,7 @@ class Flusher:
         report: Callable[[Job, Exception], None],
     ) -> None:
         self.hub = hub
+        hub.flusher = self
         self.transaction = transaction
         self.report = report
         self.jobs: deque[Job] = deque()
@@ -66,7 +70,7 @@ class Flusher:
         self.jobs.append(job)
         self.wake.set()
 
-    def tell(self, events: list[Event]) -> None:
+    def queue_events(self, events: list[Event]) -> None:
         """Queue events that were committed, here or elsewhere, for delivery."""
         self.told.extend(events)
         self.wake.set()
@@ -102,6 +106,7 @@ class Flusher:
         if jobs := self.take_jobs():
             self.run(jobs)
             self.finish(jobs)
+        # The commit has filled `told`: events.publish_collected -> bus -> self.queue_events.
         told, pokes = take_all(self.told), take_all(self.pokes)
         uncertain, self.uncertain = self.uncertain, False
         if told or pokes or uncertain:
@@ -137,16 +142,16 @@ class Flusher:
                     job.handle(job.connection, *job.args)
         except Exception as error:
             for job in jobs:
-                job.connection.replies.clear()
+                job.connection.roll_back()
             return error
         return None
 
     def finish(self, jobs: list[Job]) -> None:
-        """Send the replies of committed jobs and let waiting clients go on."""
+        """Let the effects and replies of committed jobs happen, and waiting clients go on."""
         crowded = False
         for job in jobs:
             connection = job.connection
-            connection.flush_replies()
+            connection.commit()
             crowded = crowded or connection.pending >= PENDING_WEIGHT
             connection.pending -= job.weight
         if crowded:

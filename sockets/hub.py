@@ -5,24 +5,24 @@ drops repeats, and reads what is missing. Knows nothing of Flask or of chat. Top
 the flusher's thread.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bus import Event
 from sockets.connection import Connection
 from sockets.framing import GOING_AWAY
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from sockets.flusher import Flusher
 
 SWEEP_SECONDS = 2.0  # how long an event may stay unnoticed that the bus lost without a trace
 TICK_SECONDS = 0.25
 
 
-class Topic:
-    """One topic with listeners here: the connections by dialect, and the last seq told."""
+class Listeners:
+    """Who hears one topic here: the connections by dialect, and the last seq told to them."""
 
     def __init__(self, seq: int) -> None:
         self.seq = seq
@@ -62,8 +62,8 @@ class Hub:
         self.read = read
         self.last_seqs = last_seqs
         self.connections: dict[str, Connection] = {}
-        self.topics: dict[str, Topic] = {}
-        self.flusher: Any = None  # set by the owner; the flusher knows the hub
+        self.topics: dict[str, Listeners] = {}
+        self.flusher: Flusher  # set by the flusher, which knows the hub
         self.stopping = False
         self.stopped = threading.Event()
 
@@ -108,10 +108,6 @@ class Hub:
         """Tick no more."""
         self.stopped.set()
 
-    def on_drained(self, connection: Connection) -> None:
-        """A slow client has read everything: its dialect may go on sending."""
-        connection.dialect.drained(connection)
-
     # Topics
 
     def subscribe(self, connection: Connection, name: str, since: int | None = None) -> int:
@@ -121,7 +117,7 @@ class Hub:
         """
         topic = self.topics.get(name)
         if topic is None:
-            topic = self.topics[name] = Topic(self.last_seqs([name])[name])
+            topic = self.topics[name] = Listeners(self.last_seqs([name])[name])
         if since is not None:
             if since > topic.seq:
                 self.catch_up([name])  # the client heard of it before we did
@@ -164,7 +160,7 @@ class Hub:
             if topic:
                 self.deliver_in_order(name, topic, batch)
 
-    def deliver_in_order(self, name: str, topic: Topic, batch: list[Event]) -> None:
+    def deliver_in_order(self, name: str, topic: Listeners, batch: list[Event]) -> None:
         """Tell what of `batch` is due, with what the bus lost read from the database."""
         due: list[Event] = []
         for event in batch:
@@ -173,13 +169,13 @@ class Hub:
             elif event.seq == topic.seq + 1 and not event.is_reference:
                 topic.seq = event.seq
                 due.append(event)
-            elif event.seq > topic.seq:
+            elif event.seq > topic.seq:  # a gap or a reference: the rows hold this event too
                 topic.tell(due)
                 due = []
                 self.tell_missing(name, topic)
         topic.tell(due)
 
-    def tell_missing(self, name: str, topic: Topic) -> None:
+    def tell_missing(self, name: str, topic: Listeners) -> None:
         """Tell the stored events of a topic that were not told here yet, page by page."""
         while page := self.read(name, topic.seq):
             topic.seq = page[-1].seq

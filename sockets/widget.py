@@ -1,5 +1,6 @@
 """The chat widget's words on `/` and `/ws` (docs/frontends/widget.md): changes of tables, ping."""
 
+from functools import partial
 from typing import Any
 
 from bus import Event
@@ -19,10 +20,15 @@ class Table(Input):
     table: str
 
 
-class Subscribe(Frame):
-    """`{payload: {table}, since?}`: with `since`, changes told after that seq come first."""
+class TableFrame(Frame):
+    """`{payload: {table}}`."""
 
     payload: Table
+
+
+class Subscribe(TableFrame):
+    """`{payload: {table}, since?}`: with `since`, changes told after that seq come first."""
+
     since: int | None = None
 
 
@@ -47,10 +53,11 @@ def subscribe(connection: Connection, frame: Subscribe) -> None:
     connection.reply(to_frame({"type": "system", "payload": payload, "timestamp": iso(now())}))
 
 
-def unsubscribe(connection: Connection, frame: Subscribe) -> None:
+def unsubscribe(connection: Connection, frame: TableFrame) -> None:
     """Tell the client of changes of a table no longer."""
     table = frame.payload.table
-    connection.hub.unsubscribe(connection, topic_of(connection, table))
+    topic = topic_of(connection, table)
+    connection.after_commit(partial(connection.hub.unsubscribe, connection, topic))
     payload = {"message": f"Unsubscribed from {table}", "unsubscribed": table}
     connection.reply(to_frame({"type": "system", "payload": payload, "timestamp": iso(now())}))
 
@@ -79,6 +86,6 @@ def encode_change(event: Event) -> dict[str, Any]:
 
 HANDLERS: Handlers = {
     "subscribe": (Subscribe, subscribe),
-    "unsubscribe": (Subscribe, unsubscribe),
+    "unsubscribe": (TableFrame, unsubscribe),
     "ping": (Ping, answer_ping),
 }

@@ -312,7 +312,7 @@ class Server:
     def merge(self, piece: list[Change], sender: str, sent: int) -> tuple[crdt.Merged, Channel]:
         """Load the winners of one slice and merge it."""
         channel = self.load(crdt.keys(piece))
-        return crdt.merge(channel, piece, sender=sender, sent=sent), channel
+        return crdt.merge(channel, piece, sender=sender, received=sent), channel
 
     def load(self, keys: set[Key]) -> Channel:
         """The part of the channel around `keys`."""

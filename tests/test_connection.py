@@ -10,6 +10,7 @@ import pytest
 
 from sockets import framing
 from sockets.connection import PING_FRAME, Connection, Limits
+from sockets.dialect import Dialect
 from tests.test_framing import masked
 
 LIMITS = Limits(frame_bytes=1000, frames_per_second=5, queue_bytes=100_000, ping_seconds=30)
@@ -23,7 +24,7 @@ def pair_up(limits: Limits = LIMITS) -> Pair:
         theirs.settimeout(5)
         theirs.connect(listener.getsockname())
         ours, _address = listener.accept()
-    return Connection(ours, None, None, limits), theirs
+    return Connection(ours, None, Dialect(), limits), theirs
 
 
 @pytest.fixture
@@ -187,6 +188,6 @@ def test_replies_wait_until_they_are_flushed(pair: Pair) -> None:
     with pytest.raises(TimeoutError):
         peer.recv(1)
     peer.settimeout(5)
-    connection.flush_replies()
+    connection.commit()
     connection.shut_down()
     assert [payload for _, payload in read_frames(peer)] == [b"a", b"b"]

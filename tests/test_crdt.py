@@ -72,7 +72,7 @@ def tombstone(version=10, cl=2):
 
 def merge_one(state, incoming, *, sender="anna", sent=0):
     """The cell that `incoming` is stored as, or None when it is ignored."""
-    merge(state, [incoming], sender=sender, sent=sent)
+    merge(state, [incoming], sender=sender, received=sent)
     return state.stored.get(incoming[:3])
 
 
@@ -169,7 +169,7 @@ def test_largest_change_fits_a_frame_of_one_megabyte():
     key, site = "\U0001f600" * (MAX_KEY_BYTES // 12), "\U0001f600" * crdt.MAX_SITE_LENGTH
     largest = [key, key, key, "x" * (MAX_VALUE_BYTES - 2), 1, MAX_INTEGER, site, 1, 0]
     state = Channel(0, {}, {})
-    merge(state, [parse_change(largest)], sender=site, sent=0)
+    merge(state, [parse_change(largest)], sender=site, received=0)
     (cell,) = state.stored.values()
     assert len(crdt.outgoing_json(cell, "server")) < 1_000_000
 
@@ -189,14 +189,14 @@ def test_batch_is_merged_in_the_order_of_writing():
     writes = [change(number, number, number) for number in (1, 2, 3)]
     for batch in permutations(writes):
         state = channel()
-        merge(state, batch, sender="anna", sent=0)
+        merge(state, batch, sender="anna", received=0)
         assert [outcome(cell) for cell in state.stored.values()] == [(3, 3, False)]
 
 
 def test_seq_orders_changes_of_one_db_version():
     first, second = change("first"), change("second")
     state = channel()
-    merge(state, [second._replace(seq=2), first._replace(seq=1)], sender="anna", sent=0)
+    merge(state, [second._replace(seq=2), first._replace(seq=1)], sender="anna", received=0)
     assert [outcome(cell) for cell in state.stored.values()] == [("second", 2, True)]
 
 
@@ -207,32 +207,32 @@ def test_keys_name_each_cell_and_the_tombstone_of_its_row():
 def test_ack_counts_the_senders_own_changes_only():
     state = channel()
     mixed = [change(db_version=3), change(db_version=9, site_id="bert", col_version=2)]
-    assert merge(state, mixed, sender="anna", sent=0).acked == 3
-    assert merge(state, mixed, sender="carl", sent=0).acked == 0
+    assert merge(state, mixed, sender="anna", received=0).acked == 3
+    assert merge(state, mixed, sender="carl", received=0).acked == 0
 
 
 def test_ack_covers_changes_that_were_ignored():
     state = channel(winner(col_version=9, site_id="bert"))
-    assert merge(state, [change(db_version=4)], sender="anna", sent=4) == Merged(4, [])
+    assert merge(state, [change(db_version=4)], sender="anna", received=4) == Merged(4, [])
 
 
 def test_leaping_col_version_is_refused_by_position_and_still_acknowledged():
     state = channel(winner(col_version=5, site_id="bert"))
     leap = change(col_version=6 + 2 * MAX_LEAP, db_version=8, position=3)
-    merged = merge(state, [leap, change("tea", 5 + MAX_LEAP, 7)], sender="anna", sent=0)
+    merged = merge(state, [leap, change("tea", 5 + MAX_LEAP, 7)], sender="anna", received=0)
     assert merged == Merged(8, [(3, "col_version is too far ahead")])
     assert outcome(state.stored[TITLE]) == ("tea", 5 + MAX_LEAP, False)
 
 
 def test_first_col_version_of_a_cell_may_not_leap_either():
-    merged = merge(channel(), [change(col_version=MAX_LEAP + 1)], sender="anna", sent=0)
+    merged = merge(channel(), [change(col_version=MAX_LEAP + 1)], sender="anna", received=0)
     assert len(merged.refused) == 1
 
 
 def test_each_stored_cell_counts_up_the_version_and_only_its_last_state_remains():
     state = channel(version=10)
     batch = [change("a", 1, 1), change("b", 1, 2, cid="done"), change("c", 2, 3)]
-    merge(state, batch, sender="anna", sent=0)
+    merge(state, batch, sender="anna", received=0)
     assert state.version == 13
     assert [(key[2], cell.version) for key, cell in state.stored.items()] == [
         ("done", 12),
@@ -250,10 +250,10 @@ def test_messages_merged_together_end_as_if_merged_apart():
     cells = {}
     version = 10
     for sender, changes in messages:
-        merge(together, changes, sender=sender, sent=changes[0].db_version - 1)
+        merge(together, changes, sender=sender, received=changes[0].db_version - 1)
         tops = [cell.version for key, cell in cells.items() if key != DELETE]
         apart = Channel(version, dict(cells), {("todos", "[1]"): max(tops)} if tops else {})
-        merge(apart, changes, sender=sender, sent=changes[0].db_version - 1)
+        merge(apart, changes, sender=sender, received=changes[0].db_version - 1)
         cells.update(apart.stored)
         version = apart.version
     assert (together.stored, together.version) == (cells, version)
@@ -322,9 +322,9 @@ def test_lower_version_of_another_site_is_ignored():
 def test_repeated_batch_changes_nothing():
     state = channel()
     batch = [change("a", 1, 1), change("b", 2, 2), delete(3), change("c", 1, 4)]
-    merge(state, batch, sender="anna", sent=0)
+    merge(state, batch, sender="anna", received=0)
     before = dict(state.winners)
-    merge(state, batch, sender="anna", sent=4)
+    merge(state, batch, sender="anna", received=4)
     assert state.winners == before
 
 
@@ -354,9 +354,9 @@ def test_delete_that_is_not_new_is_ignored(sender, sent):
 
 def test_second_delete_of_a_batch_is_ignored_unless_the_row_lived_between():
     state = channel(winner())
-    merge(state, [delete(2), delete(3)], sender="anna", sent=0)
+    merge(state, [delete(2), delete(3)], sender="anna", received=0)
     assert state.winners[DELETE].col_version == 2
-    merge(state, [change("tea", 1, 4), delete(5)], sender="anna", sent=3)
+    merge(state, [change("tea", 1, 4), delete(5)], sender="anna", received=3)
     assert state.winners[DELETE].col_version == 4
     assert not crdt.is_visible(state.winners[TITLE], state.winners[DELETE].version)
 
@@ -417,7 +417,7 @@ def test_client_that_counts_below_what_it_sent_was_reset(version, sent, reset):
 def test_untouched_winner_leaves_as_its_author_wrote_it():
     raw = ["todos", "[1]", "title", 'é"\ud800', 3, 7, "anna", 1, 0]
     state = channel()
-    merge(state, [parse_change(raw)], sender="anna", sent=0)
+    merge(state, [parse_change(raw)], sender="anna", received=0)
     assert crdt.outgoing(state.stored[TITLE], "server") == raw
 
 

@@ -20,8 +20,11 @@ class Client:
         self.dialect = self
         self.pumped = 0
 
-    def flush_replies(self) -> None:
+    def commit(self) -> None:
         self.sent += self.replies
+        self.replies = []
+
+    def roll_back(self) -> None:
         self.replies = []
 
     def pump(self, _connection: Any) -> None:
@@ -40,6 +43,8 @@ class Registry:
 
     def catch_up(self) -> None:
         self.caught_up += 1
+
+    flusher: Flusher
 
 
 class Bench:
@@ -139,7 +144,7 @@ def test_told_events_and_pokes_are_delivered_after_the_jobs(bench: Bench) -> Non
     event = Event("room", "said", {}, 1)
 
     def tell(_connection: Any) -> None:
-        bench.flusher.tell([event])
+        bench.flusher.queue_events([event])
         assert bench.hub.told == []
 
     bench.flusher.submit(Job(client, tell))  # type: ignore[arg-type]
@@ -190,7 +195,7 @@ def test_a_delivery_that_fails_does_not_stop_the_flusher(bench: Bench) -> None:
     client = Client()
     bench.hub.deliver = lambda events: 1 / 0  # type: ignore[method-assign,assignment,return-value]
     bench.flusher.start()
-    bench.flusher.tell([Event("room", "said", {}, 1)])
+    bench.flusher.queue_events([Event("room", "said", {}, 1)])
     bench.submit(client, "a")
     bench.flusher.thread.join(0.2)
     assert bench.flusher.thread.is_alive()

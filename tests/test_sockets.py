@@ -14,6 +14,7 @@ from auth import COOKIE
 from models import db
 from sockets import chat
 from sockets.dialect import Frame, merge
+from sockets.flusher import Flusher, Job
 from tests.conftest import PASSWORD, Account, Server, assert_error
 
 
@@ -179,3 +180,56 @@ def test_stopping_asks_every_client_to_reconnect_elsewhere(server: Server, ann: 
 def test_compression_is_not_negotiated(server: Server, ann: Account) -> None:
     offer = {"Sec-WebSocket-Extensions": "permessage-deflate"}
     assert server.connect("/ws", ann, **offer).receive()["type"] == "connected"
+
+
+@pytest.fixture
+def spoiled_turn(server: Server, monkeypatch: Any) -> Callable[[], None]:
+    """Makes the next turn with several messages fail once, so that its messages run again."""
+    attempt, left = Flusher.attempt, [0]
+
+    def fail_late(flusher: Flusher, jobs: list[Job]) -> Exception | None:
+        if left[0] and jobs:
+            left[0] -= 1
+            jobs = [*jobs, Job(jobs[0].connection, lambda _connection: 1 / 0)]
+        return attempt(flusher, jobs)
+
+    def arm() -> None:
+        left[0] = 1
+
+    monkeypatch.setattr(Flusher, "attempt", fail_late)
+    return arm
+
+
+def test_leaving_is_told_when_its_transaction_is_run_again(
+    server: Server, ann: Account, bob: Account, spoiled_turn: Callable[[], None]
+) -> None:
+    one, two = server.chat(ann), server.chat(bob)
+    for peer in (one, two):
+        peer.ask("join-room", "user-joined", roomId="lobby")
+    one.until_pong()
+    spoiled_turn()
+    two.send("leave-room", roomId="lobby")
+    assert one.expect("user-left")["user"]["name"] == "Bob"
+    two.ask("join-room", "user-joined", roomId="lobby")
+    spoiled_turn()
+    two.close()
+    assert [member["name"] for member in one.expect("user-left")["members"]] == ["Ann"]
+
+
+def test_joining_with_since_replays_once_when_its_transaction_is_run_again(
+    server: Server, ann: Account, spoiled_turn: Callable[[], None]
+) -> None:
+    peer = server.chat(ann)
+    for number in range(3):
+        peer.ask("chat-message", "ack", roomId="lobby", content="x", id=str(number))
+    spoiled_turn()
+    peer.send("join-room", roomId="lobby", since=1)
+    assert [peer.receive()["seq"] for _ in range(3)] == [2, 3, 3]  # two messages, user-joined
+    assert peer.until_pong() == []
+
+
+def test_ids_come_back_as_they_were_sent(server: Server, ann: Account) -> None:
+    peer = server.chat(ann)
+    ack = peer.ask("chat-message", "ack", roomId="lobby", content="x", id=7)
+    assert ack["id"] == 7
+    assert peer.ask("no-such-type", "error", id=7)["id"] == 7

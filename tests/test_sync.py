@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 import crdt_store
 from models import CrdtChange, CrdtPeer, db
+from sockets.flusher import Flusher, Job
 from tests.conftest import Account, Peer, Server, assert_error
 
 
@@ -266,3 +267,26 @@ def test_nothing_is_acknowledged_after_an_update_that_was_lost(
     assert frames == []
     assert closed.value.reason == 1013
     assert push(sync(), change("1", 1, 1), change("1", 2, 2))["version"] == 2
+
+
+def test_a_replica_that_lost_its_data_is_heard_when_its_transaction_is_run_again(
+    sync: Callable[..., Peer], monkeypatch: Any
+) -> None:
+    one = sync()
+    push(one, change("1", "milk", 5))
+    pull(one, "aa", 5)
+    one.send("ack", siteId="aa", version=1)
+    push(one)
+    one.close()
+    attempt, left = Flusher.attempt, [1]
+
+    def fail_once(flusher: Flusher, jobs: list[Job]) -> Exception | None:
+        pulls = [job for job in jobs if job.args and job.args[0].type == "pull"]
+        if left[0] and pulls:
+            left[0] -= 1
+            jobs = [*jobs, Job(jobs[0].connection, lambda _connection: 1 / 0)]
+        return attempt(flusher, jobs)
+
+    monkeypatch.setattr(Flusher, "attempt", fail_once)
+    assert pull(sync(), "aa", 1) == [change("1", "milk", 5)]
+    assert left == [0]
