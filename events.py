@@ -12,10 +12,11 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from flask import Flask, current_app
-from sqlalchemy import event, insert, select
+from sqlalchemy import bindparam, event, insert, select
 
 from bus import Bus, Event, make_bus
 from models import Room, StoredEvent, Topic, db, now, upsert
@@ -66,16 +67,29 @@ def number_and_store(session: Any) -> None:
         if one.seq == UNNUMBERED:
             position[one.topic] += 1
             told[index] = replace(one, seq=position[one.topic])
-    session.execute(insert(StoredEvent), [as_row(one) for one in told if one.seq])
+    session.connection().execute(STORE, [as_row(one) for one in told if one.seq])
 
 
 def take_seqs(session: Any, topic: str, count: int) -> int:
     """Reserve the next `count` seqs of a topic under its row lock; returns the last of them."""
-    statement = upsert(Topic).values(name=topic, seq=count)
-    statement = statement.on_conflict_do_update(
-        index_elements=[Topic.name], set_={"seq": Topic.seq + count}
+    connection = session.connection()
+    statement = count_up(connection.dialect.name)
+    return int(connection.scalar(statement, {"topic": topic, "count": count}))
+
+
+@cache
+def count_up(dialect: str) -> Any:
+    """Adds `count` to the seq of `topic`, which may be new; built once, as STORE is (bench/)."""
+    table = Topic.__table__
+    values: dict[str, Any] = {"name": bindparam("topic"), "seq": bindparam("count")}
+    statement = upsert(table, dialect).values(values)
+    more = {"seq": table.c.seq + statement.excluded.seq}
+    return statement.on_conflict_do_update(index_elements=["name"], set_=more).returning(
+        table.c.seq
     )
-    return int(session.scalar(statement.returning(Topic.seq)))
+
+
+STORE = insert(StoredEvent.__table__)
 
 
 def as_row(one: Event) -> dict[str, Any]:
