@@ -44,6 +44,9 @@ MAX_VALUE_BYTES = 900_000
 MAX_LEAP = 1_000_000
 """How far a col_version may lie above its winner's: one hostile client must not freeze a cell."""
 
+MAX_CHANGES = 500_000
+"""Most changes in one message."""
+
 SLICE = 1000
 """Changes merged per transaction, so that a long push does not hold the channel."""
 

@@ -106,6 +106,7 @@ def merge(name: str, changes: list[Change], sender: str, peer: CrdtPeer) -> tupl
     Returns what to tell the sender, and the channel's version.
     """
     _site, version = CrdtChannel.lock(name)
+    db.session.refresh(peer)  # another process may have merged for it until we had the lock
     channel = load_channel(name, version, crdt.keys(changes))
     merged = crdt.merge(channel, changes, sender=sender, received=peer.received)
     save_channel(name, channel)
@@ -138,7 +139,17 @@ PULLED, NOT_PULLED = page_statement(pulled=True), page_statement(pulled=False)
 
 
 def read_page(name: str, after: int, told: int | None = None) -> list[Cell]:
-    """The next visible cells above version `after`, PAGE at most; `told` before a pull."""
+    """The next visible cells above version `after`; none means that there are no more.
+
+    PAGE at most, fewer when they are large. `told` before a pull.
+    """
     statement = PULLED if told is None else NOT_PULLED
     parameters = {"channel": name, "after": after, "told": told}
-    return [Cell(*row) for row in db.session.connection().execute(statement, parameters)]
+    page: list[Cell] = []
+    size = 0
+    for row in db.session.connection().execute(statement, parameters):
+        page.append(Cell(*row))
+        size += len(page[-1].val)
+        if size > PAGE_BYTES:
+            break
+    return page

@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails, from_json
 
 from errors import WharfError, bad_request
 
-VAST = re.compile(r"[eE]\+?\d{3}|\d{300}")  # what a number beyond every double looks like
+VAST = re.compile(r"\d[eE]|\d{200}")  # what a number beyond every double may look like
 VAST_BYTES = re.compile(VAST.pattern.encode())
 
 

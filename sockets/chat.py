@@ -13,7 +13,7 @@ from bus import Event
 from events import record_message, signal
 from models import Receipt, Room
 from sockets.connection import Connection
-from sockets.dialect import Dialect, Frame, Handlers, merge, to_frame
+from sockets.dialect import Dialect, Frame, Handlers, Seq, merge, to_frame
 from sockets.widget import HANDLERS as WIDGET_HANDLERS
 from sockets.widget import encode_change
 from validation import RequiredText
@@ -30,7 +30,7 @@ class InRoom(Frame):
 class JoinRoom(InRoom):
     """`{roomId, since?}`: with `since`, what was told after that seq comes first."""
 
-    since: int | None = None
+    since: Seq | None = None
 
 
 class ChatMessage(InRoom):
@@ -54,11 +54,15 @@ class Direct(Relayed):
 
 
 def join_room(connection: Connection, frame: JoinRoom) -> None:
-    """Let the client hear the room, and the room hear of the client."""
-    room = Room.load(frame.roomId, connection.user)
-    seq = connection.hub.subscribe(connection, room.topic, frame.since)
-    there = connection.hub.members(room.topic)
-    tell_presence(connection, "user-joined", room.id, there, seq=seq)
+    """Let the client hear the room and know who is there, and tell the others of the client."""
+    room, hub = Room.load(frame.roomId, connection.user), connection.hub
+    seq = hub.subscribe(connection, room.topic, frame.since)
+    joined = {"roomId": room.id, "user": connection.user.to_peer(), "seq": seq}
+    signal(room.topic, "user-joined", joined, skip=connection.id)
+    # Only here: a list of everybody, to everybody, for each who joins, would be too much.
+    members = {peer.user.id: peer.user.to_peer() for peer in hub.members(room.topic)}
+    answer = {"type": "user-joined", **joined, "members": list(members.values())}
+    connection.reply(to_frame(answer))
 
 
 def leave_room(connection: Connection, frame: InRoom) -> None:
@@ -68,30 +72,25 @@ def leave_room(connection: Connection, frame: InRoom) -> None:
 
 
 def leave(connection: Connection, room_id: str) -> None:
-    """Take the client out of a room, after the commit, and tell the others."""
-    topic = Room.topic_of(room_id)
-    connection.after_commit(partial(connection.hub.unsubscribe, connection, topic))
-    others = [peer for peer in connection.hub.members(topic) if peer is not connection]
-    tell_presence(connection, "user-left", room_id, others)
+    """Take the client out of a room, after the commit, and tell the others.
 
-
-def tell_presence(
-    connection: Connection, kind: str, room_id: str, there: list[Connection], **more: Any
-) -> None:
-    """Tell a room that this user came or went, and who is `there` now."""
-    members = {peer.user.id: peer.user.to_peer() for peer in there}
-    data = {"roomId": room_id, "user": connection.user.to_peer()}
-    signal(Room.topic_of(room_id), kind, {**data, "members": list(members.values()), **more})
+    `stays` says that the same user is still there with another socket.
+    """
+    topic, hub, user = Room.topic_of(room_id), connection.hub, connection.user
+    connection.after_commit(partial(hub.unsubscribe, connection, topic))
+    others = (peer for peer in hub.members(topic) if peer is not connection)
+    stays = any(peer.user.id == user.id for peer in others)
+    signal(topic, "user-left", {"roomId": room_id, "user": user.to_peer(), "stays": stays})
 
 
 def post_message(connection: Connection, frame: ChatMessage) -> None:
     """Store a message and tell the room, sender included; acknowledge it when it has an id."""
     user = connection.user
-    key, content = f"chat-message {frame.roomId} {frame.id}", frame.content.encode()
+    room = Room.load(frame.roomId, user)
+    key, content = json.dumps(["chat-message", room.id, frame.id]), frame.content.encode()
     if frame.id and (receipt := Receipt.find(user, key, content)):
         acknowledge(connection, frame, json.loads(receipt.answer))
         return
-    room = Room.load(frame.roomId, user)
     message = room.post(user, frame.content)
     record_message(room, message)
     if frame.id:

@@ -199,7 +199,10 @@ class Connection:
         """Let a background thread write the queue as the client reads."""
         if not self.draining:
             self.draining = True
-            threading.Thread(target=self.drain, daemon=True).start()
+            try:
+                threading.Thread(target=self.drain, daemon=True).start()
+            except RuntimeError:  # no more threads: this client suffers, not who writes to it
+                self.shut_down()
 
     def drain(self) -> None:
         """Write the queue until it is empty or the client is gone."""
@@ -214,16 +217,16 @@ class Connection:
             self.dialect.drained(self)
 
     def write_queue(self) -> bool:
-        """Write the first of the queue; whether the queue is empty now."""
-        if self.queue:
+        """Write the queue until the kernel takes no more; whether it is empty now."""
+        while self.queue and not self.gone:
             first = self.queue.popleft()
             rest = self.write_now(first)
             self.queued -= len(first) - len(rest)
             if rest:
                 self.partial = self.partial or len(rest) < len(first)
                 self.queue.appendleft(rest)
-            else:
-                self.partial = False
+                break
+            self.partial = False
         return not self.queue
 
     # The end

@@ -27,6 +27,7 @@ from sockets.framing import TRY_AGAIN_LATER
 from validation import Plain
 
 PULL_SECONDS = 1.0  # a client that has not pulled by then is served live
+REFUSALS = 100  # error frames in answer to one message
 CROWDED_BYTES = 1_000_000  # queued for one client: the next page waits until it has read
 
 
@@ -74,7 +75,7 @@ class Message(Frame):
 class Update(Message):
     """`{siteId, version, channel?, changes}`."""
 
-    changes: list[Any]
+    changes: list[Any] = Field(max_length=crdt.MAX_CHANGES)
 
 
 def merge_slice(
@@ -90,7 +91,7 @@ def merge_slice(
         batch.acked = max(batch.acked, merged.acked)
         batch.refused.update(merged.refused)
     if last:
-        for position, reason in sorted(batch.refused.items()):
+        for position, reason in sorted(batch.refused.items())[:REFUSALS]:
             connection.reply(to_frame(refusal(position, reason)))
         connection.reply(to_frame(acknowledgement(replica, batch)))
 
@@ -272,7 +273,7 @@ class CrdtDialect(Dialect):
             if place not in pages:
                 pages[place] = crdt_store.read_page(replica.channel, replica.cursor or 0, told)
             self.send_page(connection, replica, pages[place])
-            if len(pages[place]) < crdt_store.PAGE:
+            if not pages[place]:
                 replica.due, replica.pulled_version = False, None
                 return
 
@@ -285,14 +286,14 @@ class CrdtDialect(Dialect):
         return True
 
     def send_page(self, connection: Connection, replica: Replica, page: list[Cell]) -> None:
-        """Send what this replica lacks of a page; the cursor moves to its end."""
+        """Send what this replica lacks of a page; the cursor moves with each frame."""
         for version, texts in frames_of(replica, page):
-            if texts or replica.answer_due:
+            if texts or (replica.answer_due and not page):
                 head = to_json(update_message(replica, version, []))
                 changes = f'"changes":[{",".join(texts)}]'
                 connection.send(text_frame(head.replace('"changes":[]', changes, 1)))
                 replica.answer_due = False
-        replica.cursor = page[-1].version if page else replica.cursor
+            replica.cursor = version
 
 
 def frames_of(replica: Replica, page: list[Cell]) -> Iterator[tuple[int, list[str]]]:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from bus import Event
 from errors import WharfError, bad_request, known_error
@@ -30,6 +30,7 @@ from validation import Input, Plain, parse_object, validate
 
 log = logging.getLogger(__name__)
 
+Seq = Annotated[int, Field(ge=0, le=2**53)]
 Handler = Callable[..., None]
 Handlers = Mapping[str, tuple[type[Input], Handler]]
 

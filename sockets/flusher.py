@@ -3,10 +3,13 @@ transaction, and hands what was told to the hub. Knows nothing of Flask or of ch
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
+
+from sqlalchemy.exc import OperationalError
 
 from bus import Event
 from sockets.connection import Connection
@@ -100,6 +103,7 @@ class Flusher:
                     self.turn()
                 except Exception:  # the sweep tells later what could not be told now
                     log.exception("delivery failed")
+                time.sleep(0)  # on gevent: let others have their turn in a long streak
 
     def turn(self) -> None:
         """Handle what is waiting, then tell everybody what was committed."""
@@ -128,14 +132,26 @@ class Flusher:
 
     def run(self, jobs: list[Job]) -> None:
         """Commit the jobs together; if that fails one by one, so that a bad one fails alone."""
-        if self.attempt(jobs) is None:
-            return
+        error = self.attempt(jobs)
+        if isinstance(error, OperationalError):  # locked, or restarting: not a bad job's fault
+            error = self.attempt(jobs)
+        if isinstance(error, OperationalError):
+            for job in jobs:
+                self.report(job, error)
+        elif error:
+            self.run_alone(jobs)
+
+    def run_alone(self, jobs: list[Job]) -> None:
+        """Commit the jobs one by one, and report those that fail."""
         for job in jobs:
             if error := self.attempt([job]):
                 self.report(job, error)
 
     def attempt(self, jobs: list[Job]) -> Exception | None:
-        """Run the jobs in one transaction; returns what made it fail, and then nothing happened."""
+        """Run the jobs in one transaction; effects and replies follow its commit.
+
+        Returns what made it fail, and then nothing happened.
+        """
         try:
             with self.transaction():
                 for job in jobs:
@@ -144,14 +160,15 @@ class Flusher:
             for job in jobs:
                 job.connection.roll_back()
             return error
+        for job in jobs:
+            job.connection.commit()
         return None
 
     def finish(self, jobs: list[Job]) -> None:
-        """Let the effects and replies of committed jobs happen, and waiting clients go on."""
+        """Let clients go on that wait until their messages are handled."""
         crowded = False
         for job in jobs:
             connection = job.connection
-            connection.commit()
             crowded = crowded or connection.pending >= PENDING_WEIGHT
             connection.pending -= job.weight
         if crowded:

@@ -5,6 +5,7 @@ drops repeats, and reads what is missing. Knows nothing of Flask or of chat. Top
 the flusher's thread.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from bus import Event
 from sockets.connection import Connection
 from sockets.framing import GOING_AWAY
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from sockets.flusher import Flusher
@@ -98,11 +101,19 @@ class Hub:
         while not self.stopped.wait(TICK_SECONDS):
             now = time.monotonic()
             for connection in list(self.connections.values()):
-                connection.tick(now)
-                connection.dialect.tick(connection, now)
+                self.tick(connection, now)
             if now > next_sweep and self.topics:
                 next_sweep = now + SWEEP_SECONDS
                 self.flusher.check()
+
+    def tick(self, connection: Connection, now: float) -> None:
+        """Tick one connection; whatever is wrong with it harms no other."""
+        try:
+            connection.tick(now)
+            connection.dialect.tick(connection, now)
+        except Exception:
+            log.exception("tick failed, connection %s", connection.id)
+            connection.shut_down()
 
     def stop(self) -> None:
         """Tick no more."""

@@ -7,7 +7,7 @@ from bus import Event
 from errors import not_found
 from models import Todo, iso, now
 from sockets.connection import Connection
-from sockets.dialect import Frame, Handlers, to_frame
+from sockets.dialect import Frame, Handlers, Seq, to_frame
 from validation import Input
 
 # The tables whose changes are told, and where those a user may see are told.
@@ -29,7 +29,7 @@ class TableFrame(Frame):
 class Subscribe(TableFrame):
     """`{payload: {table}, since?}`: with `since`, changes told after that seq come first."""
 
-    since: int | None = None
+    since: Seq | None = None
 
 
 class Ping(Frame):

@@ -85,7 +85,7 @@ export class Room extends Emitter {
     if (frame.type === 'chat-message') this.#hear(frame);
     else if (frame.type === 'user-typing') this.emit('typing', frame.user);
     else if (frame.type === 'user-joined') this.#welcome(frame);
-    else if (frame.type === 'user-left') this.#present({ left: frame.user }, frame.members);
+    else if (frame.type === 'user-left') this.#part(frame);
   }
 
   /** An `ack` or `error` frame: true when it answers one of our messages (called by Live). */
@@ -122,9 +122,14 @@ export class Room extends Emitter {
   }
 
   #welcome(frame) {
-    const isMine = !this.isJoined && frame.user?.id === this.me?.id;
-    if (isMine) this.#start(frame.seq);
-    this.#present({ joined: frame.user }, frame.members);
+    if (!this.isJoined && frame.members) this.#start(frame.seq); // only ours lists the members
+    const others = this.members.filter((one) => one.id !== frame.user.id);
+    this.#present({ joined: frame.user }, frame.members ?? [...others, frame.user]);
+  }
+
+  #part({ user, stays }) {
+    const members = stays ? this.members : this.members.filter((one) => one.id !== user.id);
+    this.#present({ left: user }, members);
   }
 
   #start(seq) {
@@ -138,7 +143,7 @@ export class Room extends Emitter {
     for (const { id, content } of this.#outbox.values()) this.#post(id, content);
   }
 
-  #present(change, members = []) {
+  #present(change, members) {
     this.members = members;
     this.emit('presence', { ...change, members });
   }

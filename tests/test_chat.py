@@ -53,10 +53,10 @@ def test_leaving_and_dropping_are_told_to_those_who_remain(
         peer.ask("join-room", "user-joined", roomId="lobby")
     two.until_pong()
     two.send("leave-room", roomId="lobby")
-    assert one.expect("user-left")["user"]["name"] == "Bob"
-    three.close()
     left = one.expect("user-left")
-    assert [member["name"] for member in left["members"]] == ["Ann"]
+    assert (left["user"]["name"], left["stays"]) == ("Bob", True)
+    three.close()
+    assert one.expect("user-left")["stays"] is False
     assert two.until_pong() == []
 
 
@@ -182,3 +182,18 @@ def test_a_ping_of_the_page_is_answered(server: Server, ann: Account) -> None:
     pong = server.chat(ann).ask("ping", "pong", sentAt=123)
     assert pong["sentAt"] == 123
     assert pong["timestamp"].endswith("Z")
+
+
+def test_a_room_and_an_id_are_not_mistaken_for_another_pair(server: Server, ann: Account) -> None:
+    peer = server.chat(ann)
+    one = peer.ask("chat-message", "ack", roomId="a b", content="same", id="c")
+    two = peer.ask("chat-message", "ack", roomId="a", content="same", id="b c")
+    assert (one["message"]["roomId"], two["message"]["roomId"]) == ("a b", "a")
+
+
+def test_only_the_joiner_is_told_who_is_there(server: Server, ann: Account, bob: Account) -> None:
+    one, two = server.chat(ann), server.chat(bob)
+    one.ask("join-room", "user-joined", roomId="lobby")
+    two.send("join-room", roomId="lobby")
+    assert "members" not in one.expect("user-joined")
+    assert len(two.expect("user-joined")["members"]) == 2

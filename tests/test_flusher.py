@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from bus import Event
 from sockets.flusher import PENDING_WEIGHT, Flusher, Job
@@ -108,6 +109,29 @@ def test_a_bad_message_fails_alone_and_the_others_are_stored_once(bench: Bench) 
     assert ann.sent == ["ack a", "ack b", "ack c"]
     assert bob.sent == []
     assert [job.connection for job, _error in bench.failures] == [bob]
+
+
+def test_a_committed_message_is_acknowledged_although_the_next_one_fails(bench: Bench) -> None:
+    client = Client()
+    bench.submit(client, "a", "bad", "b")
+    bench.flusher.turn()
+    assert client.sent == ["ack a", "ack b"]
+    assert len(bench.failures) == 1
+
+
+def test_a_database_that_is_away_fails_the_turn_after_two_attempts(bench: Bench) -> None:
+    client, attempts = Client(), []
+
+    def lock(_connection: Any) -> None:
+        attempts.append(1)
+        raise OperationalError("", {}, Exception())
+
+    bench.submit(client, "a")
+    bench.flusher.submit(Job(client, lock))  # type: ignore[arg-type]
+    bench.flusher.turn()
+    assert len(attempts) == 2
+    assert len(bench.failures) == 2
+    assert bench.stored == []
 
 
 def test_nothing_is_acknowledged_before_the_commit(bench: Bench) -> None:

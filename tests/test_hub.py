@@ -188,3 +188,11 @@ def test_a_removed_connection_leaves_nothing_behind(hub: Hub, ann: Any) -> None:
     hub.remove(ann)
     assert not hub.topics
     assert not hub.connections
+
+
+def test_a_connection_that_cannot_be_ticked_is_ended(hub: Hub, ann: Any) -> None:
+    ended = []
+    ann.tick = lambda now: 1 / 0
+    ann.shut_down = lambda: ended.append("ann")
+    hub.tick(ann, 0)
+    assert ended == ["ann"]

@@ -290,3 +290,27 @@ def test_a_replica_that_lost_its_data_is_heard_when_its_transaction_is_run_again
     monkeypatch.setattr(Flusher, "attempt", fail_once)
     assert pull(sync(), "aa", 1) == [change("1", "milk", 5)]
     assert left == [0]
+
+
+def test_a_pull_of_more_than_may_wait_for_a_client_arrives_whole(
+    sync: Callable[..., Peer],
+) -> None:
+    one = sync()
+    for number in range(1, 13):
+        push(one, change(str(number), "v" * 600_000, number))
+    two = sync()
+    two.send("pull", siteId="bb", version=1)
+    got: list[str] = []
+    while len(got) < 12:
+        frame = two.expect("update")
+        assert len(json.dumps(frame)) < 1_000_000
+        got += [cell[1] for cell in frame["changes"]]
+    assert got == [str(number) for number in range(1, 13)]
+
+
+def test_refusals_are_bounded_and_the_rest_is_acknowledged(sync: Callable[..., Peer]) -> None:
+    one = sync()
+    one.send("update", siteId="aa", version=1, changes=[*[0] * 300, change("1", "x")])
+    errors = [one.expect("error")["position"] for _ in range(100)]
+    assert errors == list(range(100))
+    assert one.receive()["type"] == "ack"
