@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL = help
-.PHONY: help run test lint processes ci requirements clean
+.PHONY: help run test lint bench processes ci requirements clean
 
 help: ## List what make can do
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -22,6 +22,9 @@ lint: .venv/development ## Check style, formatting and types
 	@ruff check .
 	@ruff format --check .
 	@mypy .
+
+bench: .venv/development ## Measure the relay against Node (needs gcc, Node 20 and npm)
+	@python bench/fanout.py
 
 processes: .venv/development ## Serve as in the Procfile: pages on PORT (8000), sockets 100 above
 	@SECRET_KEY=$$(python -c '$(SECRET)') SOCKET_URL=ws://localhost:$$(($(PORT) + 100)); \

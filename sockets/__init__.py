@@ -67,13 +67,20 @@ class Realtime:
                 self.app.extensions["bus"].subscribe(self.flusher.queue_events, self.flusher.check)
 
     def stop(self) -> None:
-        """Close every socket with 1001, wait for the clients' answers, stop the threads."""
+        """Close every socket with 1001, end those that do not answer, stop the threads."""
         self.hub.close_all()
+        self.wait_until_empty()
+        for connection in list(self.hub.connections.values()):
+            connection.shut_down()
+        self.wait_until_empty()
+        self.hub.stop()
+        self.flusher.stop()
+
+    def wait_until_empty(self) -> None:
+        """Wait until all connections are gone, for as long as a close may take."""
         deadline = time.monotonic() + CLOSE_SECONDS
         while self.hub.connections and time.monotonic() < deadline:
             time.sleep(0.01)
-        self.hub.stop()
-        self.flusher.stop()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
