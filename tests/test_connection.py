@@ -191,3 +191,16 @@ def test_replies_wait_until_they_are_flushed(pair: Pair) -> None:
     connection.commit()
     connection.shut_down()
     assert [payload for _, payload in read_frames(peer)] == [b"a", b"b"]
+
+
+def test_what_was_rolled_back_neither_leaves_nor_happens(pair: Pair) -> None:
+    connection, _peer = pair
+    happened: list[str] = []
+    connection.after_commit(lambda: happened.append("first"))
+    connection.reply(framing.frame(b"first"))
+    connection.roll_back()
+    connection.after_commit(lambda: happened.append("second"))
+    connection.commit()
+    connection.commit()
+    assert happened == ["second"]
+    assert connection.replies == []
