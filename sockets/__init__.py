@@ -94,7 +94,10 @@ class Realtime:
                 raise
 
     def report(self, job: Job, error: Exception) -> None:
-        """Let the client's dialect say what went wrong."""
+        """Let the client's dialect say what went wrong; who has left is forgotten all the same."""
+        if job.handle is forget:
+            self.hub.remove(job.connection)
+            return
         job.connection.dialect.report(job.connection, error, *job.args)
 
 

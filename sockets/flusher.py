@@ -108,8 +108,10 @@ class Flusher:
     def turn(self) -> None:
         """Handle what is waiting, then tell everybody what was committed."""
         if jobs := self.take_jobs():
-            self.run(jobs)
-            self.finish(jobs)
+            try:
+                self.run(jobs)
+            finally:
+                self.finish(jobs)
         # The commit has filled `told`: events.publish_collected -> bus -> self.queue_events.
         told, pokes = take_all(self.told), take_all(self.pokes)
         uncertain, self.uncertain = self.uncertain, False

@@ -2,13 +2,15 @@
 
 import json
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 from flask import Flask
 from simple_websocket import ConnectionClosed
+from sqlalchemy.exc import OperationalError
 
 from auth import COOKIE
 from models import db
@@ -246,3 +248,28 @@ def test_ids_come_back_as_they_were_sent(server: Server, ann: Account) -> None:
     ack = peer.ask("chat-message", "ack", roomId="lobby", content="x", id=7)
     assert ack["id"] == 7
     assert peer.ask("no-such-type", "error", id=7)["id"] == 7
+
+
+def test_who_leaves_while_the_database_is_away_is_forgotten(
+    server: Server, ann: Account, monkeypatch: Any
+) -> None:
+    @contextmanager
+    def away() -> Iterator[None]:
+        yield
+        raise OperationalError("commit", {}, Exception("the database is away"))
+
+    peer = server.chat(ann)
+    peer.ask("join-room", "user-joined", roomId="lobby")
+    realtime, gone = server.app.extensions["realtime"], threading.Event()
+    remove = realtime.hub.remove
+
+    def note(connection: Any) -> None:
+        remove(connection)
+        gone.set()
+
+    monkeypatch.setattr(realtime.hub, "remove", note)
+    monkeypatch.setattr(realtime.flusher, "transaction", away)
+    peer.close()
+    assert gone.wait(5)
+    assert not realtime.hub.connections
+    assert not realtime.hub.topics
