@@ -75,7 +75,7 @@ def test_every_json_example_parses(page: Path) -> None:
 
 @each_page
 def test_every_test_named_exists(page: Path) -> None:
-    sources = "".join(source.read_text() for source in (ROOT / "tests").glob("test_*.py"))
+    sources = "".join(source.read_text() for source in (ROOT / "tests").rglob("test_*.py"))
     for name in re.findall(r"`(test_\w+)`", page.read_text()):
         assert f"def {name}(" in sources, name
 

@@ -21,10 +21,12 @@ ARGUMENTS = [
 ]
 PATIENCE = 10_000  # milliseconds; only a failing test waits this long
 
+pytest.register_assert_rewrite("tests.browser.page")  # its failures show what differs
 
-@pytest.fixture(scope="module")
+
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """The Chromium that is installed; Playwright's loop runs no longer than this module's tests."""
+    """The Chromium that is installed; Playwright's loop runs no longer than this folder's tests."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         unavailable("Chromium is not installed (apt-get install chromium)")
