@@ -1,4 +1,4 @@
-"""Stored files: the seed's contract (docs/frontends/larc.md), and who may read what."""
+"""Stored files: the guide's contract (docs/frontends/larc.md), and who may read what."""
 
 from pathlib import Path
 from typing import Any

@@ -96,7 +96,7 @@ def test_pan_data_connector_edits_a_table_by_cookie(browser: FlaskClient) -> Non
     assert (missing.status_code, missing.json["error"]) == (404, "Todo not found")
 
 
-def test_seed_todo_service_from_another_port(client: FlaskClient) -> None:
+def test_todo_service_of_the_guide_from_another_port(client: FlaskClient) -> None:
     page = {"Origin": "http://localhost:5173"}
 
     def fetch(method: str, path: str = "", body: Any = None) -> Any:
@@ -126,7 +126,7 @@ def test_seed_todo_service_from_another_port(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("way", ["bearer", "cookie"])
-def test_seed_upload_component(browser: FlaskClient, way: str) -> None:
+def test_upload_component_of_the_guide(browser: FlaskClient, way: str) -> None:
     body = {"email": "ann@example.com", "password": PASSWORD}
     token = browser.post("/api/auth/login", json=body).json["accessToken"]
     if way == "bearer":

@@ -1,4 +1,4 @@
-"""Todos: the seed's contract (docs/frontends/larc.md), whose list it is, and what is told."""
+"""Todos: the guide's contract (docs/frontends/larc.md), whose list it is, and what is told."""
 
 import json
 import re
