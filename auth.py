@@ -6,7 +6,6 @@ at once. The cookie carries the refresh token, is HttpOnly, and unsafe requests 
 must come from our own pages or from an origin in CORS_ORIGINS.
 """
 
-import logging
 from collections.abc import Callable
 from datetime import timedelta
 from functools import cache, wraps
@@ -26,8 +25,6 @@ from jwt import PyJWTError
 
 from errors import WharfError, bad_request, forbidden, unauthorized
 from models import Session, User, db, iso, now
-
-log = logging.getLogger(__name__)
 
 COOKIE = "wharf_session"
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}

@@ -361,7 +361,10 @@ def judge_cell_after_delete(change: Change, winner: Cell | None, tombstone: Cell
 
 
 def is_visible(cell: Cell, tombstone_version: int | None) -> bool:
-    """Whether `cell` is to be sent at all, given the version of its row's tombstone, if any."""
+    """Whether `cell` is to be sent at all, given the version of its row's tombstone, if any.
+
+    crdt_store.py asks this of the database, in SQL.
+    """
     # A tombstone itself is visible, hence >=; no other cell shares its version.
     return tombstone_version is None or cell.version >= tombstone_version
 

@@ -7,7 +7,6 @@
 """
 
 import _thread
-import logging
 import signal as signals
 import threading
 import time
@@ -30,7 +29,6 @@ from sockets.flusher import Flusher, Job
 from sockets.framing import UNAUTHORIZED
 from sockets.hub import Hub
 
-log = logging.getLogger(__name__)
 sock = Sock()
 bp = Blueprint("sockets", __name__)
 

@@ -88,12 +88,13 @@ def post_message(connection: Connection, frame: ChatMessage) -> None:
     user = connection.user
     room = Room.load(frame.roomId, user)
     key, content = json.dumps(["chat-message", room.id, frame.id]), frame.content.encode()
-    if frame.id and (receipt := Receipt.find(user, key, content)):
+    retriable = frame.id is not None
+    if retriable and (receipt := Receipt.find(user, key, content)):
         acknowledge(connection, frame, json.loads(receipt.answer))
         return
     message = room.post(user, frame.content)
     record_message(room, message)
-    if frame.id:
+    if retriable:
         Receipt.keep(user, key, content, message)
         acknowledge(connection, frame, message)
 

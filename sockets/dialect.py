@@ -111,6 +111,8 @@ class Dialect:
                 connection.hub.flusher.submit(job)
         except WharfError as error:
             connection.send(self.error_frame(error, answer_id))
+        except Exception as error:  # a bug: what escaped would reach the client as garbage
+            self.report(connection, error)
 
     def look_up(self, data: dict[str, Any]) -> tuple[type[Input], Handler]:
         """The model and handler for a frame; raises 400 for a type nobody handles."""

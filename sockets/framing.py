@@ -88,8 +88,7 @@ class FrameReader:
         received: list[Received] = []
         self.buffer += data
         while size := self.next_frame(received):
-            if size <= self.limit + 14:
-                self.read_frame(bytes(memoryview(self.buffer)[:size]), received)
+            self.read_frame(bytes(memoryview(self.buffer)[:size]), received)
             del self.buffer[:size]
             if received and isinstance(received[-1], Closing):
                 break

@@ -126,13 +126,12 @@ class Hub:
 
         With `since`, the events after that seq are told first, without hole or repeat.
         """
-        topic = self.topics.get(name)
-        if topic is None:
-            topic = self.topics[name] = Listeners(self.last_seqs([name])[name])
+        topic = self.topics.get(name) or Listeners(self.last_seqs([name])[name])
         if since is not None:
             if since > topic.seq:
                 self.catch_up([name])  # the client heard of it before we did
             self.replay(connection, name, since, topic.seq)
+        self.topics[name] = topic  # last: what fails above leaves nothing behind
         topic.add(connection)
         connection.topics.add(name)
         return topic.seq

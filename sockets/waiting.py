@@ -6,6 +6,7 @@ have their turn on gevent.
 
 import select
 import sys
+from contextlib import suppress
 
 monkey = sys.modules.get("gevent.monkey")
 
@@ -16,13 +17,10 @@ if monkey is not None and monkey.is_module_patched("socket"):
         """Return when there is something to read, or the peer is gone."""
         gevent_socket.wait_read(fd)
 
-    def wait_writable(fd: int, timeout: float) -> bool:
-        """Whether the socket took bytes again within `timeout` seconds."""
-        try:
+    def wait_writable(fd: int, timeout: float) -> None:
+        """Return when the socket takes bytes again, or after `timeout` seconds."""
+        with suppress(TimeoutError):
             gevent_socket.wait_write(fd, timeout=timeout)
-        except TimeoutError:
-            return False
-        return True
 
 elif hasattr(select, "poll"):
 
@@ -32,11 +30,11 @@ elif hasattr(select, "poll"):
         poll.register(fd, select.POLLIN)
         poll.poll()
 
-    def wait_writable(fd: int, timeout: float) -> bool:
-        """Whether the socket took bytes again within `timeout` seconds."""
+    def wait_writable(fd: int, timeout: float) -> None:
+        """Return when the socket takes bytes again, or after `timeout` seconds."""
         poll = select.poll()
         poll.register(fd, select.POLLOUT)
-        return bool(poll.poll(timeout * 1000))
+        poll.poll(timeout * 1000)
 
 else:  # Windows has no poll
 
@@ -44,6 +42,6 @@ else:  # Windows has no poll
         """Return when there is something to read, or the peer is gone."""
         select.select([fd], [], [])
 
-    def wait_writable(fd: int, timeout: float) -> bool:
-        """Whether the socket took bytes again within `timeout` seconds."""
-        return bool(select.select([], [fd], [], timeout)[1])
+    def wait_writable(fd: int, timeout: float) -> None:
+        """Return when the socket takes bytes again, or after `timeout` seconds."""
+        select.select([], [fd], [], timeout)

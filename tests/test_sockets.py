@@ -273,3 +273,19 @@ def test_who_leaves_while_the_database_is_away_is_forgotten(
     assert gone.wait(5)
     assert not realtime.hub.connections
     assert not realtime.hub.topics
+
+
+def test_a_bug_before_the_handler_closes_with_1011(
+    server: Server, ann: Account, monkeypatch: Any
+) -> None:
+    peer = server.chat(ann)
+    monkeypatch.setattr(chat.ChatDialect, "look_up", lambda dialect, data: 1 / 0)
+    peer.send("ping")
+    assert peer.close_code() == 1011
+
+
+@pytest.mark.parametrize("name", [0, "", "\U0001f600" * 200], ids=["0", "empty", "long"])
+def test_any_id_is_acknowledged(server: Server, ann: Account, name: Any) -> None:
+    room = "\U0001f600" * 200
+    ack = server.chat(ann).ask("chat-message", "ack", roomId=room, content="x", id=name)
+    assert ack["id"] == name

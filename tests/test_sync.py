@@ -313,3 +313,12 @@ def test_refusals_are_bounded_and_the_rest_is_acknowledged(sync: Callable[..., P
     errors = [one.expect("error")["position"] for _ in range(100)]
     assert errors == list(range(100))
     assert one.receive()["type"] == "ack"
+
+
+def test_the_first_update_of_a_replica_that_lost_its_data_counts_as_new(
+    sync: Callable[..., Peer],
+) -> None:
+    push(sync(), change("1", "milk", 5))
+    tie = ["todos", "1", "title", "tea", 5, 1, "aa", 1, 0]
+    assert push(sync(), tie)["version"] == 1
+    assert [cell[3] for cell in pull(sync(), "bb")] == ["tea"]
