@@ -6,14 +6,17 @@ import signal
 from pathlib import Path
 from typing import Any, Literal
 
-from flask import Flask, Response
-from flask_cors import CORS
+from flask import Flask, Response, request
 from flask_migrate import Migrate, upgrade
+from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 import auth
+import commands
 import errors
 import events
+import origins
+import rate_limits
 import routes
 import sockets
 import storage
@@ -28,8 +31,16 @@ KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count":
 Serve = Literal["web", "socket", "app"]
 CONTENT_POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; connect-src 'self' ws: wss:; "
-    "object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+    "form-action 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
+SECURITY_HEADERS = {
+    "Content-Security-Policy": CONTENT_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",  # for browsers that do not know frame-ancestors
+    "Referrer-Policy": "strict-origin-when-cross-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "private, no-cache",  # ask again each time; an ETag makes that cheap
+}
 
 
 def create_app(overrides: dict[str, Any] | None = None, serve: Serve = "app") -> Flask:
@@ -44,14 +55,18 @@ def create_app(overrides: dict[str, Any] | None = None, serve: Serve = "app") ->
     set_up_database(app)
     errors.init_app(app)
     auth.init_app(app)
+    rate_limits.init_app(app)
     storage.init_app(app)
     events.init_app(app)
+    origins.init_app(app)
     set_up_headers(app)
+    commands.init_app(app)
     app.register_blueprint(routes.health.bp)
     if serve != "socket":
         add_routes(app)
     if serve != "web":
         sockets.init_app(app)
+    trust_proxies(app)
     return app
 
 
@@ -82,30 +97,14 @@ def set_up_database(app: Flask) -> None:
 
 
 def set_up_headers(app: Flask) -> None:
-    """Cross-origin rules for pages elsewhere, and the headers that make browsers careful.
-
-    Without CORS_ORIGINS any page may call, but never with the cookie.
-    """
-    origins = list(app.config["CORS_ORIGINS"])
-    public = not origins or "*" in origins
-    expose = ["X-Total-Count", "Link", "ETag"]
-    CORS(
-        app,
-        origins="*" if public else origins,
-        send_wildcard=public,
-        supports_credentials=not public,
-        max_age=600,
-        expose_headers=expose,
-    )
+    """What makes browsers careful (OWASP secure headers); a view that set its own keeps it."""
 
     @app.after_request
     def harden(response: Response) -> Response:
-        """Defaults; a view that set a stricter policy keeps it."""
-        response.headers.setdefault("Content-Security-Policy", CONTENT_POLICY)
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "strict-origin-when-cross-origin"
-        if not public:
-            response.vary.add("Origin")
+        for name, value in SECURITY_HEADERS.items():
+            response.headers.setdefault(name, value)
+        if request.is_secure:
+            response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
         return response
 
 
@@ -113,6 +112,13 @@ def add_routes(app: Flask) -> None:
     """Register every blueprint of routes/."""
     for blueprint in routes.blueprints:
         app.register_blueprint(blueprint)
+
+
+def trust_proxies(app: Flask) -> None:
+    """Believe as many proxies as PROXIES says about the caller's address and scheme."""
+    if count := app.config["PROXIES"]:
+        proxied = ProxyFix(app.wsgi_app, x_for=count, x_proto=count)
+        app.wsgi_app = proxied  # type: ignore[method-assign]
 
 
 def main() -> None:

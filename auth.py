@@ -1,19 +1,17 @@
-"""Passwords, tokens, cookies and who is calling: the only reader of credentials.
+"""Tokens, cookies and who is calling: the only reader of credentials.
 
-Identity comes from, in this order: `Authorization: Bearer` (any case), `?token=` on sockets, the
-session cookie. Every token names a session row, looked up on each use: an ended session is refused
-at once. The cookie carries the refresh token, is HttpOnly, and unsafe requests that rely on it
-must come from our own pages or from an origin in CORS_ORIGINS.
+Identity comes from, in this order: `Authorization: Bearer` (any case), `?token=` or a one-time
+`?ticket=` on sockets, the session cookie. Every token names a session row, looked up on each use:
+an ended session is refused at once, and its open sockets are closed. The cookie carries the
+refresh token, is HttpOnly, and unsafe requests that rely on it must come from an origin we trust.
 """
 
 from collections.abc import Callable
 from datetime import timedelta
-from functools import cache, wraps
+from functools import wraps
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
-import bcrypt
-from flask import Flask, Response, current_app, g, jsonify, request
+from flask import Flask, Response, current_app, g, has_request_context, jsonify, request
 from flask_jwt_extended import (
     JWTManager,
     create_access_token,
@@ -22,55 +20,74 @@ from flask_jwt_extended import (
 )
 from flask_jwt_extended.exceptions import JWTExtendedException
 from jwt import PyJWTError
+from sqlalchemy.exc import OperationalError
 
-from errors import WharfError, bad_request, forbidden, unauthorized
-from models import Session, User, db, iso, now
+from bus import SESSIONS_ENDED
+from errors import WharfError, forbidden, unauthorized
+from events import record
+from models import Activity, OneTimeToken, Session, User, db, iso, now
+from origins import csrf_token, has_csrf_token, is_trusted_origin
 
 COOKIE = "wharf_session"
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 NO_TOKEN = {"", "null", "undefined"}  # what pages interpolate when they hold no token
+SEEN_EVERY = timedelta(minutes=5)  # how exact `seen_at` is: a write for each request is too much
+TICKET_LIFE = timedelta(seconds=30)
 View = TypeVar("View", bound=Callable[..., Any])
 tokens = JWTManager()
 
 
-# Passwords
+# Sessions
 
 
-def hash_password(password: str) -> str:
-    """Hash a password of 8 to 72 bytes (bcrypt reads no more); raises 400 outside of that."""
-    size = len(password.encode())
-    if not 8 <= size <= 72:
-        text = "Password must be 8 to 72 bytes long"
-        raise bad_request(text, {"password": [text]})
-    rounds = current_app.config["BCRYPT_ROUNDS"]
-    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(rounds)).decode()
+def sign_in(user: User, how: str) -> Session:
+    """Open a session for `user` on the calling device; the caller commits."""
+    session = Session(user=user, device=caller_device(), address=request.remote_addr or "")
+    db.session.add(session)
+    db.session.flush()
+    note(how, user)
+    return session
 
 
-@cache
-def dummy_hash(rounds: int) -> bytes:
-    """A hash to check against when the account does not exist, so that both cost the same."""
-    return bcrypt.hashpw(b"nobody has this password", bcrypt.gensalt(rounds))
+def end_sessions(user: User, reason: str, *which: Any) -> int:
+    """End the live sessions of `user` that meet the conditions `which`, and close their sockets.
+
+    Returns how many; the caller commits.
+    """
+    ended = user.end_sessions(*which)
+    for _ in ended:
+        note("session-ended", user, reason)
+    if ended:
+        record(user.topic, SESSIONS_ENDED, {"ids": ended})
+    return len(ended)
 
 
-def check_password(user: User | None, password: str) -> bool:
-    """Whether `password` is this user's; takes as long for a user that does not exist."""
-    stored = (
-        user.password_hash.encode() if user else dummy_hash(current_app.config["BCRYPT_ROUNDS"])
-    )
-    secret = password.encode()
-    return bcrypt.checkpw(secret[:72], stored) and user is not None and len(secret) <= 72
+def note(type: str, user: User | None, detail: str = "") -> None:
+    """Add to the audit trail what happened to `user`; the caller commits."""
+    entry = Activity(user_id=user and user.id, type=type, detail=detail, device="command line")
+    if has_request_context():
+        entry.device, entry.address = caller_device(), request.remote_addr or ""
+    db.session.add(entry)
+
+
+def caller_device() -> str:
+    """What the caller says it is."""
+    return (request.user_agent.string or "").replace("\0", "")[:200]
+
+
+def note_seen(session: Session) -> None:
+    """Keep when the session was last used, every few minutes."""
+    if now() - session.seen_at < SEEN_EVERY:
+        return
+    session.seen_at, session.address = now(), request.remote_addr or ""
+    g.sliding_session = g.get("cookie_session")  # the answer brings a cookie that lasts longer
+    try:
+        db.session.commit()
+    except OperationalError:  # busy: the next request will do it
+        db.session.rollback()
 
 
 # Tokens
-
-
-def sign_in(user: User) -> Session:
-    """Open a session for `user` on the calling device; the caller commits."""
-    session = Session(user=user, device=(request.user_agent.string or "")[:200])
-    db.session.add(session)
-    db.session.flush()
-    return session
 
 
 def login_reply(session: Session) -> Response:
@@ -79,7 +96,7 @@ def login_reply(session: Session) -> Response:
     claims = {"sid": session.id, "id": user.id, "email": user.email, "role": user.role}
     claims["name"] = user.name
     access = create_access_token(str(user.id), additional_claims=claims)
-    refresh = create_refresh_token(str(user.id), additional_claims={"sid": session.id})
+    refresh = make_refresh_token(session)
     lifetime: timedelta = current_app.config["JWT_ACCESS_TOKEN_EXPIRES"]
     seconds = int(lifetime.total_seconds())
     response = jsonify(
@@ -93,15 +110,66 @@ def login_reply(session: Session) -> Response:
         token_type="bearer",
         expiresIn=seconds,
         expires_in=seconds,
-        user=user.to_dict(),
+        user=describe(user),
         session={"id": session.id, "token": access},
         sessionId=session.id,
         createdAt=iso(session.created_at),
         expiresAt=iso(now() + lifetime),
     )
+    response.headers["X-CSRFToken"] = csrf_token(session)
     if is_trusted_origin():  # no other site may sign a browser in to an account of its choice
         set_cookie(response, refresh)
     return response
+
+
+def make_refresh_token(session: Session) -> str:
+    """A refresh token; it knows how many came before it (`rot`)."""
+    claims = {"sid": session.id, "rot": session.rotation}
+    return create_refresh_token(str(session.user_id), additional_claims=claims)
+
+
+def describe(user: User) -> dict[str, Any]:
+    """The account; asked with `?roles=objects`, its roles as AuthManager's `hasRole` reads them."""
+    facts = user.to_dict()
+    if request.args.get("roles") == "objects":
+        facts["roles"] = [user.role_object()]
+    return facts
+
+
+def claims_of(token: str, allow_expired: bool = False) -> dict[str, Any]:
+    """What a token says, when it is ours; raises 401."""
+    known: dict[Any, dict[str, Any]] = g.setdefault("claims", {})
+    key = token, allow_expired
+    if key not in known:
+        try:
+            known[key] = decode_token(token, allow_expired=allow_expired)
+        except (JWTExtendedException, PyJWTError, ValueError, TypeError):
+            raise unauthorized("Invalid token") from None
+    return known[key]
+
+
+def session_of(token: str, kind: str, allow_expired: bool = False) -> Session:
+    """The live session a token of this kind (`access`, `refresh`) names; raises 401."""
+    claims = claims_of(token, allow_expired)
+    session = Session.find_live(claims.get("sid", "")) if claims["type"] == kind else None
+    if session is None or str(session.user_id) != claims["sub"]:
+        raise unauthorized("Invalid token")
+    return session
+
+
+def rotate(session: Session, token: str) -> None:
+    """Count the use of a refresh token; with REFRESH_ROTATION=strict the second use ends the
+    session, since one of the two users is a thief, and raises 401."""
+    note_seen(session)
+    if current_app.config["REFRESH_ROTATION"] != "strict":
+        return
+    rotated = session.rotate(claims_of(token).get("rot", 0))
+    if not rotated:
+        note("refresh-reused", session.user)
+        end_sessions(session.user, "a refresh token was used twice", Session.id == session.id)
+    db.session.commit()
+    if not rotated:
+        raise unauthorized("Invalid token")
 
 
 def set_cookie(response: Response, refresh: str) -> None:
@@ -121,18 +189,6 @@ def clear_cookie(response: Response) -> None:
     response.delete_cookie(COOKIE, httponly=True, secure=request.is_secure, samesite="Lax")
 
 
-def session_of(token: str, kind: str) -> Session:
-    """The live session a token of this kind (`access`, `refresh`) names; raises 401."""
-    try:
-        claims = decode_token(token)
-    except (JWTExtendedException, PyJWTError, ValueError, TypeError):
-        raise unauthorized("Invalid token") from None
-    session = Session.find_live(claims.get("sid", "")) if claims["type"] == kind else None
-    if session is None or str(session.user_id) != claims["sub"]:
-        raise unauthorized("Invalid token")
-    return session
-
-
 # Who is calling
 
 
@@ -143,10 +199,10 @@ def bearer_token() -> str:
     return "" if scheme.lower() != "bearer" or token in NO_TOKEN else token
 
 
-def query_token() -> str:
-    """The token in the address: only sockets take it, since addresses end up in logs."""
-    token = request.args.get("token") or request.args.get("access_token") or ""
-    return "" if token in NO_TOKEN or not is_socket() else token
+def query_word(*names: str) -> str:
+    """A credential in the address: only sockets take it, since addresses end up in logs."""
+    words = (request.args.get(name, "") for name in names)
+    return next((word for word in words if word not in NO_TOKEN), "") if is_socket() else ""
 
 
 def is_socket() -> bool:
@@ -158,16 +214,29 @@ def current_session() -> Session | None:
     """The caller's session, None for nobody; raises 401 for a bad token, 403 for a bad origin."""
     if "session" not in g:
         g.session = read_session()
+        if g.session:
+            note_seen(g.session)
     session: Session | None = g.session
     return session
 
 
 def read_session() -> Session | None:
     """Find the session in the credentials of this request."""
-    token = bearer_token() or query_token()
-    if token:
+    if token := bearer_token() or query_word("token", "access_token"):
         return session_of(token, "access")
+    if ticket := query_word("ticket"):
+        return ticket_session(ticket)
     return cookie_session()
+
+
+def ticket_session(ticket: str) -> Session:
+    """The live session a one-time ticket was made for, which is used up; raises 401."""
+    row = OneTimeToken.redeem("ticket", ticket)
+    db.session.commit()
+    session = Session.find_live(row.session_id) if row else None
+    if session is None:
+        raise unauthorized("Invalid ticket")
+    return session
 
 
 def cookie_session() -> Session | None:
@@ -178,13 +247,24 @@ def cookie_session() -> Session | None:
     cookie = request.cookies.get(COOKIE)
     if not cookie:
         return None
-    if (request.method not in SAFE_METHODS or is_socket()) and not is_trusted_origin():
-        raise forbidden("This origin may not use the session cookie")
     try:
-        return session_of(cookie, "refresh")
+        session = session_of(cookie, "refresh")
     except WharfError:
         g.dead_cookie = True
         raise
+    safe = request.method in SAFE_METHODS and not is_socket()
+    if not (safe or is_trusted_origin() or has_csrf_token(session)):
+        raise forbidden("This origin may not use the session cookie")
+    g.cookie_session = session
+    return session
+
+
+def claimed_user_id() -> str:
+    """The user a well-signed token names, its session not looked up; empty for nobody."""
+    try:
+        return str(claims_of(bearer_token() or request.cookies.get(COOKIE, ""))["sub"])
+    except WharfError:
+        return ""
 
 
 def current_user() -> User | None:
@@ -212,32 +292,12 @@ def signed_in(view: View) -> View:
     return guarded  # type: ignore[return-value]
 
 
-def is_trusted_origin() -> bool:
-    """Whether no other site's page made the browser send this.
-
-    Requests without Origin do not come from a page. OWASP CSRF cheat sheet: verify the origin.
-    """
-    origin = request.headers.get("Origin")
-    if origin is None:
-        return request.headers.get("Sec-Fetch-Site", "none") in {"none", "same-origin"}
-    return is_allowed_origin(origin)
-
-
-def is_allowed_origin(origin: str) -> bool:
-    """Our own origin, one in CORS_ORIGINS, or another port of localhost while on localhost."""
-    try:
-        parts = urlsplit(origin)
-    except ValueError:
-        return False
-    if origin in current_app.config["CORS_ORIGINS"] or parts.netloc == request.host:
-        return True
-    return parts.hostname in LOOPBACK and urlsplit(request.host_url).hostname in LOOPBACK
-
-
-def drop_dead_cookie(response: Response) -> Response:
-    """Take the cookie away when `cookie_session` found it dead."""
+def renew_cookie(response: Response) -> Response:
+    """Take a dead cookie away; one in use lives on with its session."""
     if g.get("dead_cookie"):
         clear_cookie(response)
+    elif g.get("sliding_session") and "Set-Cookie" not in response.headers:
+        set_cookie(response, make_refresh_token(g.sliding_session))
     return response
 
 
@@ -247,4 +307,4 @@ def init_app(app: Flask) -> None:
     app.config["JWT_ACCESS_TOKEN_EXPIRES"] = timedelta(minutes=app.config["ACCESS_TOKEN_MINUTES"])
     app.config["JWT_REFRESH_TOKEN_EXPIRES"] = timedelta(days=app.config["REFRESH_TOKEN_DAYS"])
     tokens.init_app(app)
-    app.after_request(drop_dead_cookie)
+    app.after_request(renew_cookie)

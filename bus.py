@@ -21,6 +21,7 @@ from sqlalchemy import Engine
 
 logger = logging.getLogger(__name__)
 
+SESSIONS_ENDED = "sessions-ended"  # the one event that is for the house: `{ids}`, sockets to close
 MAX_WAITING = 10_000  # events a process keeps for its sender; the oldest go first
 MAX_AGE = 5.0  # seconds an event waits for its sender before it is dropped
 MAX_NOTIFY = 7_900  # bytes; PostgreSQL refuses 8,000

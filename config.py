@@ -7,11 +7,21 @@ import secrets
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from limits import parse
+from pydantic import AfterValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 HOW_TO_MAKE_A_SECRET = 'python -c "import secrets; print(secrets.token_hex(32))"'
 Words = Annotated[tuple[str, ...], NoDecode]
+
+
+def check_rate_limit(text: str) -> str:
+    """Raise ValueError unless `limits` can read it, as in `10 per 15 minutes`."""
+    parse(text)
+    return text
+
+
+RateLimit = Annotated[str, AfterValidator(check_rate_limit)]
 
 
 class MissingSecret(RuntimeError):
@@ -46,6 +56,10 @@ class Settings(BaseSettings):
     ANONYMOUS_SYNC: bool = Field(False, description="Sync channels are open without account.")
     ACCESS_TOKEN_MINUTES: int = Field(15, ge=1, description="Life of an access token.")
     REFRESH_TOKEN_DAYS: int = Field(30, ge=1, description="Life of a refresh token and cookie.")
+    REFRESH_ROTATION: Literal["lenient", "strict"] = Field(
+        "lenient",
+        description="strict: a refresh token works once; its second use ends the session.",
+    )
     BCRYPT_ROUNDS: int = Field(12, ge=4, le=18, description="Cost of a password hash (log2).")
     MAX_BODY_BYTES: int = Field(10_000_000, ge=1, description="Largest JSON body, in bytes.")
     MAX_UPLOAD_BYTES: int = Field(5_000_000, ge=1, description="Largest uploaded file, in bytes.")
@@ -58,6 +72,30 @@ class Settings(BaseSettings):
         4_000_000, ge=1, description="Bytes that may wait for a slow client; beyond it is cut off."
     )
     PING_SECONDS: float = Field(30, gt=0, description="A socket is pinged this often.")
+    LOGIN_LIMIT: RateLimit = Field(
+        "10 per 15 minutes", description="Failed sign-ins of one account."
+    )
+    LOGIN_ADDRESS_LIMIT: RateLimit = Field(
+        "100 per 15 minutes", description="Failed sign-ins from one address."
+    )
+    REGISTER_LIMIT: RateLimit = Field("100 per hour", description="Accounts made from one address.")
+    RESET_LIMIT: RateLimit = Field(
+        "5 per hour", description="Password resets asked for one account, or from one address."
+    )
+    UPLOAD_LIMIT: RateLimit = Field("100 per minute", description="Uploads of one user.")
+    API_LIMIT: RateLimit = Field(
+        "1000 per minute", description="API calls of one user, or of one address without account."
+    )
+    PROXIES: int = Field(
+        0, ge=0, description="Reverse proxies in front: so many are believed what they forward."
+    )
+    PUBLIC_URL: str = Field(
+        "http://localhost:8000", description="Where users find this server: for links in mails."
+    )
+    SMTP_URL: str = Field(
+        "", description="Mail server, `smtps://user:password@host` or `smtp://…`; empty: no mail."
+    )
+    MAIL_FROM: str = Field("wharf@localhost", description="Sender of mails.")
     LOG_LEVEL: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @field_validator("CORS_ORIGINS", mode="before")

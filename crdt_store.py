@@ -17,6 +17,7 @@ from events import record
 from models import CrdtChange, CrdtChannel, CrdtPeer, User, db, upsert
 
 CELL = [getattr(CrdtChange, name) for name in Cell._fields]
+MERGED = "merged"  # the event that tells the sockets of a channel to look
 PAGE = 1000  # changes in one `update`
 PAGE_BYTES = 900_000  # and its size, so that with the rest a frame stays below 1 MB
 
@@ -97,7 +98,7 @@ def save_channel(name: str, channel: Channel) -> None:
         .values(crdt_db_version=channel.version)
         .execution_options(synchronize_session=False)
     )
-    record(CrdtChannel.topic_of(name), "poke", None)
+    record(CrdtChannel.topic_of(name), MERGED, None)
 
 
 def merge(name: str, changes: list[Change], sender: str, peer: CrdtPeer) -> tuple[crdt.Merged, int]:

@@ -39,16 +39,22 @@ CODES = {
 
 
 class WharfError(Exception):
-    """A failure the client may know of: HTTP status, text, stable code, texts by field."""
+    """A failure the client may know of: HTTP status, text, stable code, texts by field, headers."""
 
     def __init__(
-        self, status: int, message: str, code: str = "", fields: Fields | None = None
+        self,
+        status: int,
+        message: str,
+        code: str = "",
+        fields: Fields | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.code = code or code_of(status)
         self.fields = fields
+        self.headers = headers or {}
 
     def body(self) -> dict[str, Any]:
         """What the client reads of this failure."""
@@ -131,6 +137,7 @@ def handle_exception(error: Exception) -> Response | tuple[Response, int]:
         log.error("request failed", exc_info=error)
     known = known or WharfError(500, "Internal server error")
     response = jsonify(known.body())
+    response.headers.update(known.headers)
     if isinstance(error, HTTPException):
         for name, value in error.get_headers():
             if name in ("Allow", "Retry-After", "WWW-Authenticate"):

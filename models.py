@@ -22,6 +22,7 @@ from sqlalchemy import (
     Select,
     Text,
     bindparam,
+    delete,
     event,
     insert,
     select,
@@ -84,6 +85,37 @@ def prepare_sqlite(engine: Engine, synchronous: str) -> None:
         cursor.close()
 
 
+# What each role may do, as (resource, action); `*` is any. Which rows, the loaders below decide.
+ROLES: dict[str, dict[str, Any]] = {
+    "user": {
+        "description": "Works on what is their own",
+        "hierarchy": 1,
+        "permissions": (
+            ("todos", "*"),
+            ("rooms", "*"),
+            ("files", "*"),
+            ("channels", "*"),
+            ("users", "read"),
+        ),
+    },
+    "admin": {
+        "description": "May do everything",
+        "hierarchy": 100,
+        "permissions": (("*", "*"),),
+    },
+}
+
+
+def describe_permission(resource: str, action: str) -> dict[str, str]:
+    """A permission as pages read it (docs/frontends/brolostack.md)."""
+    return {
+        "id": f"{resource}:{action}",
+        "resource": resource,
+        "action": action,
+        "description": f"{action.replace('*', 'all')} on {resource.replace('*', 'everything')}",
+    }
+
+
 class User(db.Model):
     """An account; signs in by email or username."""
 
@@ -99,19 +131,59 @@ class User(db.Model):
 
     @classmethod
     def find(cls, login: str) -> "User | None":
-        """The account with this email or username, in any case."""
-        login = login.strip().lower()
+        """The account with this email or username, given as it is stored."""
         return db.session.scalar(
             select(cls).where((cls.email == login) | (cls.username == login)).limit(1)
         )
+
+    @classmethod
+    def load(cls, user_id: str | int) -> "User":
+        """The account with this id; raises 404."""
+        user = db.session.get(cls, parse_id(user_id) or 0)
+        if user is None:
+            raise not_found("user")
+        return user
 
     @property
     def topic(self) -> str:
         """Where what concerns this user alone is told."""
         return f"user:{self.id}"
 
+    def may(self, resource: str, action: str) -> bool:
+        """Whether the role of this user allows `action` on `resource`."""
+        return any(
+            known in ("*", resource) and what in ("*", action)
+            for known, what in ROLES[self.role]["permissions"]
+        )
+
+    def permissions(self) -> list[dict[str, str]]:
+        """What the role allows, as pages read it."""
+        return [describe_permission(*pair) for pair in ROLES[self.role]["permissions"]]
+
+    def role_object(self) -> dict[str, Any]:
+        """The role as AuthManager's `hasRole` reads it (docs/frontends/brolostack.md)."""
+        role = {"id": self.role, "name": self.role, **ROLES[self.role]}
+        return {**role, "permissions": self.permissions()}
+
+    def end_sessions(self, *which: Any) -> list[str]:
+        """End the live sessions that meet the conditions `which`; returns their ids."""
+        ended = update(Session).where(
+            Session.user_id == self.id, Session.ended_at.is_(None), *which
+        )
+        return list(db.session.scalars(ended.values(ended_at=now()).returning(Session.id)))
+
+    def to_public(self) -> dict[str, Any]:
+        """What every other user may know."""
+        return {
+            "id": self.id,
+            "username": self.username,
+            "name": self.name,
+            "role": self.role,
+            "createdAt": iso(self.created_at),
+        }
+
     def to_dict(self) -> dict[str, Any]:
-        """The public fields, in the names all frontends read (docs/frontends/)."""
+        """What the user may know of this account, in the names all frontends read."""
         return {
             "id": self.id,
             "email": self.email,
@@ -120,7 +192,7 @@ class User(db.Model):
             "display_name": self.name,
             "role": self.role,
             "roles": [self.role],
-            "permissions": [],
+            "permissions": self.permissions(),
             "is_active": True,
             "mfa_enabled": False,
             "createdAt": iso(self.created_at),
@@ -139,7 +211,10 @@ class Session(db.Model):
     id: Mapped[str] = mapped_column(primary_key=True, default=lambda: secrets.token_urlsafe(16))
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
     device: Mapped[str] = mapped_column(default="")
+    address: Mapped[str] = mapped_column(default="")
+    rotation: Mapped[int] = mapped_column(default=0)  # counts refreshes where each counts once
     created_at: Mapped[datetime] = mapped_column(default=now)
+    seen_at: Mapped[datetime] = mapped_column(default=now)
     ended_at: Mapped[datetime | None]
     user: Mapped[User] = relationship()
 
@@ -152,9 +227,109 @@ class Session(db.Model):
             .where(cls.id == session_id, cls.ended_at.is_(None))
         )
 
-    def end(self) -> None:
-        """Refuse every token of this session from now on."""
-        self.ended_at = now()
+    @classmethod
+    def is_live(cls, session_id: str) -> bool:
+        """Whether the session has not ended."""
+        live = (cls.id == session_id) & cls.ended_at.is_(None)
+        return db.session.scalar(select(cls.id).where(live)) is not None
+
+    @classmethod
+    def owned_by(cls, user: User, life: timedelta) -> "Select[tuple[Session]]":
+        """The live sessions of `user` whose tokens, valid for `life`, can still be good."""
+        live = cls.ended_at.is_(None) & (cls.seen_at > now() - life)
+        return select(cls).where(cls.user_id == user.id, live).order_by(cls.seen_at.desc())
+
+    def rotate(self, rotation: int) -> bool:
+        """Count a refresh; False when the token's `rotation` is not the newest (RFC 9700 4.14)."""
+        newest = (Session.id == self.id) & (Session.rotation == rotation)
+        statement = update(Session).where(newest).values(rotation=rotation + 1)
+        return db.session.scalar(statement.returning(Session.id)) is not None
+
+    def to_dict(self, current_id: str) -> dict[str, Any]:
+        """A session as account pages list it (docs/frontends/larc.md)."""
+        return {
+            "id": self.id,
+            "device": self.device,
+            "address": self.address,
+            "location": self.address,
+            "createdAt": iso(self.created_at),
+            "lastActive": iso(self.seen_at),
+            "isCurrent": self.id == current_id,
+        }
+
+
+class OneTimeToken(db.Model):
+    """A secret that works once: a socket ticket or a password reset. Only its hash is kept."""
+
+    __tablename__ = "one_time_tokens"
+
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    purpose: Mapped[str]
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    session_id: Mapped[str | None] = mapped_column(ForeignKey("sessions.id"))
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+    @classmethod
+    def issue(
+        cls, purpose: str, user: User, life: timedelta, session: Session | None = None
+    ) -> str:
+        """A new token of `user` that works for `life`; tokens past their time are swept out."""
+        db.session.execute(delete(cls).where(cls.expires_at < now()))
+        token = secrets.token_urlsafe(32)
+        row = cls(digest=fingerprint(token.encode()), purpose=purpose, user_id=user.id)
+        row.session_id = session and session.id
+        row.expires_at = now() + life
+        db.session.add(row)
+        return token
+
+    @classmethod
+    def redeem(cls, purpose: str, token: str) -> Any:
+        """Use a token up: its row (`user_id`, `session_id`), or None. One caller alone gets it."""
+        digest = fingerprint(token.encode())
+        good = (cls.digest == digest) & (cls.purpose == purpose) & (cls.expires_at > now())
+        statement = delete(cls).where(good).returning(cls.user_id, cls.session_id)
+        return db.session.execute(statement).first()
+
+    @classmethod
+    def revoke(cls, purpose: str, user: User) -> None:
+        """Let no token of `user` work any more."""
+        db.session.execute(delete(cls).where(cls.user_id == user.id, cls.purpose == purpose))
+
+
+class Activity(db.Model):
+    """What happened to an account: the audit trail; rows are only ever added."""
+
+    __tablename__ = "activities"
+    LISTED = {"id", "user_id", "type", "address", "created_at"}
+    SEARCHED = ("type", "detail", "device")
+    __table_args__ = (Index("activities_of_user", "user_id", "id"),)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    user_id: Mapped[int | None]  # no foreign key: the trail outlives the account
+    type: Mapped[str]
+    detail: Mapped[str] = mapped_column(default="")
+    address: Mapped[str] = mapped_column(default="")
+    device: Mapped[str] = mapped_column(default="")
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    @classmethod
+    def visible_to(cls, user: User) -> "Select[tuple[Activity]]":
+        """Everybody's for who may read it, else what concerns `user`."""
+        if user.may("activity", "read"):
+            return select(cls)
+        return select(cls).where(cls.user_id == user.id)
+
+    def to_dict(self) -> dict[str, Any]:
+        """An entry as account pages list it."""
+        return {
+            "id": self.id,
+            "userId": self.user_id,
+            "type": self.type,
+            "detail": self.detail,
+            "address": self.address,
+            "device": self.device,
+            "createdAt": iso(self.created_at),
+        }
 
 
 class Todo(db.Model):

@@ -2,8 +2,10 @@
 
 import json
 import re
+import unicodedata
 from typing import Annotated, Any, TypeVar
 
+from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
@@ -27,6 +29,41 @@ RequiredText = Annotated[str, StringConstraints(min_length=1, max_length=100_000
 RequiredLine = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), Plain
 ]
+USERNAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?")
+
+
+def clean_email(text: str) -> str:
+    """An email as it is stored: lower case, its domain in ASCII, so that no look-alike passes for
+    another; raises ValueError."""
+    try:
+        facts = validate_email(
+            text, check_deliverability=False, allow_smtputf8=False, test_environment=True
+        )
+    except EmailNotValidError as error:
+        raise ValueError(f"is not an email address: {error}") from None
+    return (facts.ascii_email or facts.normalized).lower()
+
+
+def clean_username(text: str) -> str:
+    """A username as it is stored, in lower case; raises ValueError. What others see is the name."""
+    name = unicodedata.normalize("NFKC", text).lower()
+    if not USERNAME.fullmatch(name):
+        raise ValueError(
+            "must be 1 to 100 letters from a to z, digits, dots, dashes or underscores"
+        )
+    return name
+
+
+def clean_login(text: str) -> str:
+    """An email or username as it is stored, or a text that nobody signs in by."""
+    try:
+        return clean_email(text) if "@" in text else clean_username(text)
+    except ValueError:
+        return text.lower()
+
+
+Email = Annotated[Line, AfterValidator(clean_email)]
+Username = Annotated[Line, AfterValidator(clean_username)]
 
 
 class Input(BaseModel):

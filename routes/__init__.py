@@ -6,8 +6,17 @@ blueprint in the tuple below; and, to be told live, its topic in sockets/widget.
 `health` is not in the tuple because socket processes answer it too.
 """
 
-from routes import auth, files, health, pages, rooms, todos
+from routes import auth, files, health, pages, passwords, rooms, sessions, todos, users
 
 __all__ = ["blueprints", "health"]
 
-blueprints = (pages.bp, auth.bp, todos.bp, rooms.bp, files.bp)
+blueprints = (
+    pages.bp,
+    auth.bp,
+    sessions.bp,
+    passwords.bp,
+    users.bp,
+    todos.bp,
+    rooms.bp,
+    files.bp,
+)

@@ -1,36 +1,42 @@
-"""Accounts: register, sign in, refresh, sign out, who am I (docs/frontends/larc.md, brolostack.md).
+"""In and out: register, sign in, refresh, sign out, who am I (docs/frontends/larc.md#accounts).
 
 Each handler answers under `/api/auth`, `/auth` (what adapters call by default) and, for some, the
-short addresses that older pages use.
+short addresses that older pages use. Devices are in sessions.py, passwords in passwords.py.
 """
 
-import re
+import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Self
 
-from flask import Blueprint, Response, g, jsonify
+from flask import Blueprint, Response, g, jsonify, request
 from pydantic import Field, field_validator, model_validator
 
+import rate_limits
 from auth import (
+    COOKIE,
+    TICKET_LIFE,
     bearer_token,
-    check_password,
     clear_cookie,
     cookie_session,
     current_session,
-    current_user,
-    hash_password,
+    describe,
+    end_sessions,
     login_reply,
+    note,
+    rotate,
     session_of,
     sign_in,
     signed_in,
 )
-from errors import WharfError, unauthorized
-from models import Session, User, db
+from errors import WharfError, bad_request, unauthorized
+from models import OneTimeToken, Session, User, db
+from origins import csrf_token
+from passwords import check_password, hash_password
 from routes.rest import parse_body
-from validation import Input, Line
+from validation import Email, Input, Line, Username, clean_login
 
 bp = Blueprint("auth", __name__)
-EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 
 class Login(Input):
@@ -49,30 +55,22 @@ class Login(Input):
 
     @property
     def login(self) -> str:
-        """The name given, whichever key it came under."""
-        return self.email or self.username or ""
+        """The name given, whichever key it came under, as it is stored."""
+        return clean_login(self.email or self.username or "")
 
 
 class Registration(Login):
     """`{email or username, password, name?}`."""
 
+    email: Email | None = None
+    username: Username | None = None
     name: Line | None = None
 
-    @field_validator("email")
+    @field_validator("email", "username", mode="before")
     @classmethod
-    def check_email(cls, email: str | None) -> str | None:
-        """Emails are stored in lower case and look like one."""
-        if email and not EMAIL.fullmatch(email):
-            raise ValueError("is not an email address")
-        return email.lower() if email else None
-
-    @field_validator("username")
-    @classmethod
-    def check_username(cls, username: str | None) -> str | None:
-        """Usernames are stored in lower case; no `@`, so none can pose as an email."""
-        if username and "@" in username:
-            raise ValueError("must not contain @")
-        return username.lower() if username else None
+    def skip_empty(cls, value: Any) -> Any:
+        """Forms send what was left empty."""
+        return None if isinstance(value, str) and not value.strip() else value
 
 
 class Refresh(Input):
@@ -82,20 +80,24 @@ class Refresh(Input):
     refresh_token_snake: str | None = Field(None, alias="refresh_token")
 
 
-def aliases(name: str, *more: str) -> Any:
-    """Route a POST handler under `/api/auth/<name>`, `/auth/<name>` and `more`."""
+def aliases(name: str, *more: str, method: str = "POST") -> Any:
+    """Route a handler under `/api/auth/<name>`, `/auth/<name>` and `more`."""
 
     def decorate(view: Any) -> Any:
         for path in (f"/api/auth/{name}", f"/auth/{name}", *more):
-            view = bp.post(path)(view)
+            view = bp.route(path, methods=[method])(view)
         return view
 
     return decorate
 
 
-@aliases("register", "/api/auth/signup", "/api/register")
+# In
+
+
+@aliases("register", "/auth/signup", "/api/auth/signup", "/api/register")
 def register() -> tuple[Response, int]:
     """Create an account and sign in; 409 when the name is taken."""
+    rate_limits.count("REGISTER_LIMIT", rate_limits.caller_address())
     form = parse_body(Registration)
     for login in filter(None, (form.email, form.username)):
         if User.find(login):
@@ -104,7 +106,7 @@ def register() -> tuple[Response, int]:
     user = User(email=form.email, username=form.username, name=name)
     user.password_hash = hash_password(form.password)
     db.session.add(user)
-    session = sign_in(user)
+    session = sign_in(user, "registered")
     db.session.commit()
     return login_reply(session), 201
 
@@ -114,9 +116,17 @@ def login() -> Response:
     """Sign in by email or username; one answer for a wrong name and a wrong password."""
     form = parse_body(Login)
     user = User.find(form.login)
+    account = f"user {user.id}" if user else f"name {form.login}"
+    address = rate_limits.caller_address()
+    rate_limits.check("LOGIN_ADDRESS_LIMIT", address)
+    rate_limits.count("LOGIN_LIMIT", account)  # before the check: guesses may come all at once
     if not check_password(user, form.password) or user is None:
+        rate_limits.count("LOGIN_ADDRESS_LIMIT", address)
+        note("sign-in-failed", user)
+        db.session.commit()
         raise unauthorized("Invalid credentials")
-    session = sign_in(user)
+    rate_limits.clear("LOGIN_LIMIT", account)
+    session = sign_in(user, "signed-in")
     db.session.commit()
     return login_reply(session)
 
@@ -125,52 +135,119 @@ def login() -> Response:
 def refresh() -> Response:
     """New tokens for a refresh token given in the body, as Bearer, or in the cookie."""
     form = parse_body(Refresh)
-    return login_reply(find_refreshed(form.refresh_token or form.refresh_token_snake))
+    session, token = find_refreshed(form.refresh_token or form.refresh_token_snake)
+    rotate(session, token)
+    return login_reply(session)
 
 
-def find_refreshed(token: str | None) -> Session:
-    """The session of the refresh token in the body, else as Bearer, else in the cookie."""
+def find_refreshed(token: str | None) -> tuple[Session, str]:
+    """The refresh token in the body, else as Bearer, else in the cookie, and its session."""
     if token:
-        return session_of(token, "refresh")
+        return session_of(token, "refresh"), token
+    bearer = bearer_token()
     with suppress(WharfError):  # pages send their access token along: then the cookie counts
-        return session_of(bearer_token(), "refresh")
+        return session_of(bearer, "refresh"), bearer
     session = cookie_session()
     if session is None:
         raise unauthorized("No refresh token")
-    return session
+    return session, request.cookies[COOKIE]
+
+
+# Out
 
 
 @aliases("logout", "/api/logout")
 def logout() -> Response:
     """End the caller's session, its access and refresh tokens with it; fine without one."""
-    try:
-        session = current_session()
-    except WharfError as error:
-        if error.status != 401:
-            raise
-        session = None  # a dead token is already signed out
+    session = leaving_session()
     if session:
-        session.end()
+        end_sessions(session.user, "signed out", Session.id == session.id)
         db.session.commit()
     response = jsonify(ok=True)
     clear_cookie(response)
     return response
 
 
-@bp.get("/api/auth/me")
-@bp.get("/api/auth/profile")
+def leaving_session() -> Session | None:
+    """The session of the Bearer token, which may have expired meanwhile, or of the cookie."""
+    if bearer := bearer_token():
+        with suppress(WharfError):
+            return session_of(bearer, "access", allow_expired=True)
+    try:
+        return cookie_session()
+    except WharfError as error:
+        if error.status != 401:
+            raise
+    return None  # signed out already
+
+
+# Who am I
+
+
+@aliases("me", method="GET")
+@aliases("profile", method="GET")
 @signed_in
 def show_me() -> dict[str, Any]:
     """The caller's account."""
-    user: User = g.user
-    return user.to_dict()
+    return describe(g.user)
 
 
-@bp.get("/api/auth/check")
+@aliases("verify", method="GET")
+@signed_in
+def verify() -> dict[str, Any]:
+    """200 with the account when the token is good, else 401."""
+    return {"ok": True, "valid": True, "user": describe(g.user)}
+
+
+@aliases("check", method="GET")
 def check() -> Response:
     """Whether the caller is signed in; always 200, so that pages can ask on load."""
-    try:
-        user = current_user()
-    except WharfError:
-        user = None
-    return jsonify(ok=True, authenticated=user is not None, user=user and user.to_dict())
+    session = None
+    with suppress(WharfError):
+        session = current_session()
+    user = session and describe(session.user)
+    known = session is not None
+    return jsonify(ok=True, authenticated=known, user=user, csrf_token=csrf_token(session))
+
+
+@bp.post("/api/session/init")
+def begin() -> Response:
+    """A CSRF token before anything else, as FlaskAdapter asks (docs/frontends/brolostack.md)."""
+    session = None
+    with suppress(WharfError):
+        session = current_session()
+    session_id = session.id if session else secrets.token_urlsafe(16)
+    return jsonify(session_id=session_id, csrf_token=csrf_token(session))
+
+
+@aliases("ticket")
+@signed_in
+def issue_ticket() -> Response:
+    """A ticket that opens one socket, `?ticket=`, so that no token stands in an address."""
+    session = current_session()
+    ticket = OneTimeToken.issue("ticket", g.user, TICKET_LIFE, session)
+    db.session.commit()
+    return jsonify(ticket=ticket, expiresIn=int(TICKET_LIFE.total_seconds()))
+
+
+# All at one address
+
+
+ACTIONS: dict[tuple[str, str], Callable[[], Any]] = {
+    ("POST", "login"): login,
+    ("POST", "refresh"): refresh,
+    ("POST", "logout"): logout,
+    ("GET", "check"): check,
+    ("POST", "check"): check,
+    ("GET", "csrf"): check,
+    ("POST", "csrf"): check,
+}
+
+
+@bp.route("/api/auth", methods=["GET", "POST"])
+def act() -> Any:
+    """`?action=login|logout|refresh|check|csrf`, as LARC's reference backends have it."""
+    handler = ACTIONS.get((request.method, request.args.get("action", "")))
+    if handler is None:
+        raise bad_request("Invalid action")
+    return handler()

@@ -5,6 +5,7 @@ from pathlib import PurePath
 from flask import Blueprint, Response, current_app, g, request, send_file
 from werkzeug.datastructures import FileStorage
 
+import rate_limits
 from auth import signed_in
 from errors import WharfError, bad_request, not_found
 from models import File, User, db
@@ -27,6 +28,7 @@ FORM_OVERHEAD = 100_000  # bytes a multipart body may have beside the file itsel
 @signed_in
 def upload_file() -> Response:
     """Keep the multipart part `file`: 200 with its id and url; 400, 413 or 415."""
+    rate_limits.count("UPLOAD_LIMIT", g.user.id)
     part = uploaded_part()
     suffix, mimetype = check_type(part)
     storage = get_storage()

@@ -19,9 +19,9 @@ from flask import Blueprint, Flask, current_app, g, request
 from flask_sock import Sock
 
 import events
-from auth import current_user, require_user
-from errors import WharfError
-from models import db
+from auth import current_session
+from errors import WharfError, unauthorized
+from models import Session, db
 from sockets import chat, crdt
 from sockets.connection import CLOSE_SECONDS, Connection, Limits
 from sockets.dialect import Dialect
@@ -109,9 +109,12 @@ def get_dialect() -> Dialect:
 def identify() -> None:
     """Find out who calls before the upgrade; a plain 401 or 403 where the contract allows it."""
     dialect = get_dialect()
-    g.user, g.refused = None, False
+    g.user, g.session_id, g.refused = None, "", False
     try:
-        g.user = current_user() if dialect.allows_anonymous() else require_user()
+        if session := current_session():
+            g.user, g.session_id = session.user, session.id
+        elif not dialect.allows_anonymous():
+            raise unauthorized("No token provided")
     except WharfError as error:
         if error.status != 401 or not dialect.closes_unauthorized:
             raise
@@ -126,7 +129,7 @@ def serve_socket(ws: Any) -> None:
     realtime: Realtime = current_app.extensions["realtime"]
     realtime.start()
     dialect = get_dialect()
-    connection = Connection(ws.sock, g.user, dialect, limits_of(dialect))
+    connection = Connection(ws.sock, g.user, dialect, limits_of(dialect), g.session_id)
     dialect.prepare(connection)
     db.session.remove()  # no session is held while waiting for messages
     if g.refused:
@@ -163,13 +166,26 @@ def converse(realtime: Realtime, connection: Connection) -> None:
     """Queue what the client sends; at the end its dialect says goodbye and the hub forgets it."""
     dialect, flusher = connection.dialect, realtime.flusher
     realtime.hub.add(connection)
-    flusher.submit(Job(connection, dialect.open))
+    flusher.submit(Job(connection, enter))
     try:
         for message in connection.messages():
             dialect.receive(connection, message)
     finally:
         flusher.submit(Job(connection, dialect.closed))
         flusher.submit(Job(connection, forget))
+
+
+def enter(connection: Connection) -> None:
+    """First job of a connection: hear what concerns its user, and be greeted.
+
+    A session that ended since the handshake is noticed here, a later end is told on the topic.
+    """
+    if connection.user:
+        connection.hub.subscribe(connection, connection.user.topic)
+        if not Session.is_live(connection.session_id):
+            connection.after_commit(partial(connection.close, UNAUTHORIZED, "session ended"))
+            return
+    connection.dialect.open(connection)
 
 
 def forget(connection: Connection) -> None:

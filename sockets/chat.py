@@ -138,9 +138,8 @@ class ChatDialect(Dialect):
     closes_unauthorized = True
 
     def open(self, connection: Connection) -> None:
-        """Greet; listen for broadcasts and for what is sent to this user."""
+        """Greet; listen for broadcasts."""
         connection.hub.subscribe(connection, EVERYBODY)
-        connection.hub.subscribe(connection, connection.user.topic)
         connection.reply(to_frame({"type": "connected", "user": connection.user.to_dict()}))
 
     def closed(self, connection: Connection) -> None:

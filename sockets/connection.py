@@ -43,9 +43,17 @@ class Limits:
 class Connection:
     """A client on a WebSocket whose handshake is done."""
 
-    def __init__(self, sock: socket.socket, user: Any, dialect: "Dialect", limits: Limits) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        user: Any,
+        dialect: "Dialect",
+        limits: Limits,
+        session_id: str = "",
+    ) -> None:
         self.id = secrets.token_hex(8)
         self.user = user
+        self.session_id = session_id  # the sign-in it lives on; empty without account
         self.dialect = dialect
         self.hub: Hub  # set by Hub.add
         self.topics: set[str] = set()

@@ -240,7 +240,9 @@ class CrdtDialect(Dialect):
             connection.close(TRY_AGAIN_LATER, "send again")
 
     def deliver(self, connections: Sequence[Connection], events: Sequence[Event]) -> None:
-        """Something was merged: send each replica what it is owed."""
+        """Something was merged: send each replica what it is owed; the rest is not for replicas."""
+        if not any(event.type == crdt_store.MERGED for event in events):
+            return
         pages: Pages = {}
         for connection in connections:
             connection.state.due = True

@@ -89,7 +89,7 @@ class Dialect:
         """Keep what the handshake request says about this client (`connection.state`)."""
 
     def open(self, connection: Connection) -> None:
-        """First job of a connection: greet and subscribe."""
+        """Greet and subscribe; the connection hears its user's topic already."""
 
     def closed(self, connection: Connection) -> None:
         """Last job of a connection, still on its topics: tell the others."""

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bus import Event
+from bus import SESSIONS_ENDED, Event
 from sockets.connection import Connection
-from sockets.framing import GOING_AWAY
+from sockets.framing import GOING_AWAY, UNAUTHORIZED
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +43,22 @@ class Listeners:
             self.members.pop(connection.dialect, None)
 
     def tell(self, events: Sequence[Event]) -> None:
-        """Let every dialect tell its connections."""
+        """Let every dialect tell its connections; close those whose session ended."""
+        ended = {id for event in events if event.type == SESSIONS_ENDED for id in event.data["ids"]}
+        if ended:
+            self.close_sessions(ended)
+            events = [event for event in events if event.type != SESSIONS_ENDED]
         if not events:
             return
         for dialect, group in list(self.members.items()):
             dialect.deliver(list(group.values()), events)
+
+    def close_sessions(self, ended: set[str]) -> None:
+        """Close the connections of these sessions with 4001."""
+        for group in self.members.values():
+            for connection in list(group.values()):
+                if connection.session_id in ended:
+                    connection.close(UNAUTHORIZED, "session ended")
 
 
 class Hub:

@@ -1,0 +1,127 @@
+"""How often somebody may do something: a rule is a setting such as LOGIN_LIMIT.
+
+Uses are counted by the library `limits`, in Redis for all processes, or in memory for each: without
+REDIS_URL, and while Redis is away.
+"""
+
+import hashlib
+import logging
+import math
+import time
+from collections.abc import Callable
+from functools import cache
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from flask import Flask, current_app, request
+from limits import RateLimitItem, parse
+from limits.errors import StorageError
+from limits.storage import MemoryStorage, storage_from_string
+from limits.strategies import SlidingWindowCounterRateLimiter
+
+from auth import claimed_user_id
+from errors import WharfError
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 5.0  # how long Redis is left alone after it did not answer
+UNLIMITED = {"/api/auth/check", "/auth/check", "/api/health"}  # pages ask them over and over
+
+
+class Counter:
+    """Counts uses by rule and key, in Redis when it is there and answers."""
+
+    def __init__(self, redis_url: str, secret: str) -> None:
+        self.own = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self.shared = self.own
+        self.away_until = 0.0
+        if redis_url:
+            address = redis_url.replace("unix://", "redis+unix://", 1)
+            prefix = f"wharf-{hashlib.sha256(secret.encode()).hexdigest()[:16]}"
+            storage = storage_from_string(
+                address,
+                key_prefix=prefix,
+                wrap_exceptions=True,
+                socket_timeout=1,
+                socket_connect_timeout=1,
+            )
+            self.shared = SlidingWindowCounterRateLimiter(storage)
+
+    def ask(self, question: Callable[[SlidingWindowCounterRateLimiter], Any]) -> Any:
+        """Put a question to the shared counter, or to our own while that is away."""
+        if time.monotonic() >= self.away_until:
+            try:
+                return question(self.shared)
+            except StorageError:
+                log.warning("rate limits: Redis does not answer, counting here")
+                self.away_until = time.monotonic() + RETRY_SECONDS
+        return question(self.own)
+
+
+def count(rule: str, key: object) -> None:
+    """Count one use of `rule`, a setting, by `key`; raises 429 when there were too many."""
+    limit = limit_of(current_app.config[rule])
+    if not counter().ask(lambda strategy: strategy.hit(limit, rule, str(key))):
+        refuse(rule, key)
+
+
+def check(rule: str, key: object) -> None:
+    """Raise 429 when `key` has used `rule` up; counts nothing."""
+    limit = limit_of(current_app.config[rule])
+    if not counter().ask(lambda strategy: strategy.test(limit, rule, str(key))):
+        refuse(rule, key)
+
+
+def clear(rule: str, key: object) -> None:
+    """Forget the uses of `rule` by `key`."""
+    limit = limit_of(current_app.config[rule])
+    counter().ask(lambda strategy: strategy.clear(limit, rule, str(key)))
+
+
+def refuse(rule: str, key: object) -> None:
+    """Raise 429, which says when to come again."""
+    limit = limit_of(current_app.config[rule])
+    window = counter().ask(lambda strategy: strategy.get_window_stats(limit, rule, str(key)))
+    seconds = max(1, math.ceil(window.reset_time - time.time()))
+    headers = {
+        "Retry-After": str(seconds),
+        "X-RateLimit-Limit": str(limit.amount),
+        "X-RateLimit-Remaining": "0",
+        "X-RateLimit-Reset": str(math.ceil(window.reset_time)),
+    }
+    message = f"Too many requests, try again in {seconds} seconds"
+    raise WharfError(429, message, headers=headers)
+
+
+@cache
+def limit_of(text: str) -> RateLimitItem:
+    """A rule as the library reads it."""
+    return parse(text)
+
+
+def counter() -> Counter:
+    """The counter of the current app."""
+    found: Counter = current_app.extensions["rate_limits"]
+    return found
+
+
+def caller_address() -> str:
+    """The address of the caller; of IPv6 the network, since each customer has a whole one."""
+    try:
+        address = ip_address(request.remote_addr or "")
+    except ValueError:  # a proxy on a Unix socket has none
+        return "unknown"
+    return str(address if address.version == 4 else ip_network((address, 64), strict=False))
+
+
+def count_call() -> None:
+    """Before each API call: count it for its user, or its address."""
+    limited = request.path.startswith(("/api/", "/auth/")) and request.path not in UNLIMITED
+    if limited and request.method != "OPTIONS":
+        count("API_LIMIT", claimed_user_id() or caller_address())
+
+
+def init_app(app: Flask) -> None:
+    """Give `app` its counter."""
+    app.extensions["rate_limits"] = Counter(app.config["REDIS_URL"], app.config["SECRET_KEY"])
+    app.before_request(count_call)

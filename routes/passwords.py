@@ -1,0 +1,121 @@
+"""Passwords: change one's own, or set a new one by a link from a mail (docs/frontends/larc.md).
+
+OWASP forgot-password cheat sheet: one answer whether the account exists or not, a link that works
+once and not for long, and nobody is signed in by it.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from flask import Blueprint, current_app, g
+from pydantic import AliasChoices, Field
+
+import mail
+import rate_limits
+from auth import current_session, end_sessions, note, signed_in
+from errors import WharfError, bad_request
+from models import OneTimeToken, Session, User, db
+from passwords import check_password, hash_password
+from routes.rest import parse_body
+from validation import Input, RequiredLine, clean_login
+
+bp = Blueprint("passwords", __name__, url_prefix="/api/auth")
+
+RESET_LIFE = timedelta(hours=1)
+OLD = AliasChoices("currentPassword", "current_password", "oldPassword", "old_password")
+NEW = AliasChoices("newPassword", "new_password", "password")
+MAIL = """Hello {name},
+
+somebody, hopefully you, asked for a new password at {site}.
+Set it here within an hour:
+
+{link}
+
+If it was not you, do nothing: your password stays as it is.
+"""
+
+
+class PasswordChange(Input):
+    """`{currentPassword, newPassword}`, also in the spellings above."""
+
+    current: str = Field(validation_alias=OLD)
+    new: str = Field(validation_alias=NEW)
+
+
+class ResetRequest(Input):
+    """`{email}` or `{username}`."""
+
+    login: RequiredLine = Field(validation_alias=AliasChoices("email", "username"))
+
+
+class Reset(Input):
+    """`{token, password}`."""
+
+    token: RequiredLine
+    password: str = Field(validation_alias=AliasChoices("password", "newPassword", "new_password"))
+
+
+@bp.put("/password")
+@bp.post("/password")
+@signed_in
+def change_password() -> dict[str, Any]:
+    """Set a new password for who knows the old one; all other devices are signed out."""
+    user: User = g.user
+    form = parse_body(PasswordChange)
+    account = f"user {user.id}"
+    rate_limits.count("LOGIN_LIMIT", account)  # or a stolen session could guess
+    if not check_password(user, form.current):
+        note("password-change-failed", user)
+        db.session.commit()
+        text = "The current password is wrong"
+        raise bad_request(text, {"currentPassword": [text]})
+    rate_limits.clear("LOGIN_LIMIT", account)
+    session = current_session()
+    set_password(user, form.new, "newPassword", Session.id != (session and session.id))
+    db.session.commit()
+    return {"ok": True}
+
+
+def set_password(user: User, password: str, field: str, *ended: Any) -> None:
+    """Store a new password, end the sessions `ended` (all without one) and open reset links."""
+    user.password_hash = hash_password(password, field)
+    OneTimeToken.revoke("reset", user)
+    note("password-changed", user)
+    end_sessions(user, "the password was changed", *ended)
+
+
+@bp.post("/password-reset")
+def request_reset() -> dict[str, Any]:
+    """Mail a link to set a new password; the answer is the same when there is no such account."""
+    if not mail.is_set_up():
+        raise WharfError(503, "This server sends no mail: ask its administrator for a link")
+    login = clean_login(parse_body(ResetRequest).login)
+    rate_limits.count("RESET_LIMIT", rate_limits.caller_address())
+    rate_limits.count("RESET_LIMIT", f"name {login}")
+    user = User.find(login)
+    note("password-reset-asked", user)
+    link = reset_link(user) if user else ""
+    db.session.commit()
+    if user and user.email:
+        text = MAIL.format(name=user.name, site=current_app.config["PUBLIC_URL"], link=link)
+        mail.send(user.email, "Set a new password", text)
+    return {"ok": True, "message": "If this account exists, a link is on its way by mail"}
+
+
+def reset_link(user: User) -> str:
+    """A new one-time link; the caller commits. The token is behind #, so that no log has it."""
+    token = OneTimeToken.issue("reset", user, RESET_LIFE)
+    return f"{current_app.config['PUBLIC_URL'].rstrip('/')}/#reset={token}"
+
+
+@bp.post("/password-reset/confirm")
+def confirm_reset() -> dict[str, Any]:
+    """Set a new password by the token of a link; all devices are signed out."""
+    form = parse_body(Reset)
+    row = OneTimeToken.redeem("reset", form.token)
+    if row is None:
+        text = "This link was used already, or is too old"
+        raise bad_request(text, {"token": [text]}, code="invalid_token")
+    set_password(User.load(row.user_id), form.password, "password")
+    db.session.commit()
+    return {"ok": True}
