@@ -133,7 +133,9 @@ def handle_exception(error: Exception) -> Response | tuple[Response, int]:
     if isinstance(error, HTTPException) and error.code is not None and error.code < 400:
         return error.get_response()  # type: ignore[return-value]
     known = misdirected(error) or known_error(error)
-    if known is None or known.status >= 500:
+    if known is None or (
+        known.status >= 500 and known is not error
+    ):  # not what we raise on purpose
         log.error("request failed", exc_info=error)
     known = known or WharfError(500, "Internal server error")
     response = jsonify(known.body())

@@ -8,9 +8,8 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Callable
 from functools import cache
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 
 from flask import Flask, current_app, request
@@ -47,45 +46,42 @@ class Counter:
             )
             self.shared = SlidingWindowCounterRateLimiter(storage)
 
-    def ask(self, question: Callable[[SlidingWindowCounterRateLimiter], Any]) -> Any:
-        """Put a question to the shared counter, or to our own while that is away."""
+    def ask(self, question: str, rule: str, key: str) -> Any:
+        """Put a question, a method of the library, to the shared counter, or to ours meanwhile."""
+        limit = limit_of(current_app.config[rule])
         if time.monotonic() >= self.away_until:
             try:
-                return question(self.shared)
+                return getattr(self.shared, question)(limit, rule, key)
             except StorageError:
                 log.warning("rate limits: Redis does not answer, counting here")
                 self.away_until = time.monotonic() + RETRY_SECONDS
-        return question(self.own)
+        return getattr(self.own, question)(limit, rule, key)
 
 
-def count(rule: str, key: object) -> None:
+def count(rule: str, key: str) -> None:
     """Count one use of `rule`, a setting, by `key`; raises 429 when there were too many."""
-    limit = limit_of(current_app.config[rule])
-    if not counter().ask(lambda strategy: strategy.hit(limit, rule, str(key))):
+    if not counter().ask("hit", rule, key):
         refuse(rule, key)
 
 
-def check(rule: str, key: object) -> None:
+def check(rule: str, key: str) -> None:
     """Raise 429 when `key` has used `rule` up; counts nothing."""
-    limit = limit_of(current_app.config[rule])
-    if not counter().ask(lambda strategy: strategy.test(limit, rule, str(key))):
+    if not counter().ask("test", rule, key):
         refuse(rule, key)
 
 
-def clear(rule: str, key: object) -> None:
+def clear(rule: str, key: str) -> None:
     """Forget the uses of `rule` by `key`."""
-    limit = limit_of(current_app.config[rule])
-    counter().ask(lambda strategy: strategy.clear(limit, rule, str(key)))
+    counter().ask("clear", rule, key)
 
 
-def refuse(rule: str, key: object) -> None:
+def refuse(rule: str, key: str) -> None:
     """Raise 429, which says when to come again."""
-    limit = limit_of(current_app.config[rule])
-    window = counter().ask(lambda strategy: strategy.get_window_stats(limit, rule, str(key)))
+    window = counter().ask("get_window_stats", rule, key)
     seconds = max(1, math.ceil(window.reset_time - time.time()))
     headers = {
         "Retry-After": str(seconds),
-        "X-RateLimit-Limit": str(limit.amount),
+        "X-RateLimit-Limit": str(limit_of(current_app.config[rule]).amount),
         "X-RateLimit-Remaining": "0",
         "X-RateLimit-Reset": str(math.ceil(window.reset_time)),
     }
@@ -111,7 +107,9 @@ def caller_address() -> str:
         address = ip_address(request.remote_addr or "")
     except ValueError:  # a proxy on a Unix socket has none
         return "unknown"
-    return str(address if address.version == 4 else ip_network((address, 64), strict=False))
+    if isinstance(address, IPv6Address) and not address.ipv4_mapped:
+        return str(ip_network((address, 64), strict=False))
+    return str(address)
 
 
 def count_call() -> None:

@@ -28,7 +28,7 @@ FORM_OVERHEAD = 100_000  # bytes a multipart body may have beside the file itsel
 @signed_in
 def upload_file() -> Response:
     """Keep the multipart part `file`: 200 with its id and url; 400, 413 or 415."""
-    rate_limits.count("UPLOAD_LIMIT", g.user.id)
+    rate_limits.count("UPLOAD_LIMIT", f"user {g.user.id}")
     part = uploaded_part()
     suffix, mimetype = check_type(part)
     storage = get_storage()
