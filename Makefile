@@ -23,7 +23,8 @@ lint: .venv/development ## Check style, formatting and types
 	@ruff format --check .
 	@mypy .
 
-bench: .venv/development ## Measure the relay against Node (needs gcc, Node 20 and npm)
+bench: .venv/development ## Measure sign-in checks, and the relay against Node 20 (needs gcc, npm)
+	@python bench/auth.py
 	@python bench/fanout.py
 
 processes: .venv/development ## Serve as in the Procfile: pages on PORT (8000), sockets 100 above

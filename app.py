@@ -75,8 +75,9 @@ def load_config(app: Flask, overrides: dict[str, Any] | None) -> None:
     app.config.from_mapping(Settings(**(overrides or {})).model_dump())
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_BODY_BYTES"]
     app.config["SQLALCHEMY_DATABASE_URI"] = app.config["DATABASE_URL"]
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"hide_parameters": True}  # no hashes in logs
     if app.config["DATABASE_URL"].startswith("postgresql"):
-        app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"connect_args": KEEPALIVE}
+        app.config["SQLALCHEMY_ENGINE_OPTIONS"]["connect_args"] = KEEPALIVE
     app.json.sort_keys = False  # type: ignore[attr-defined]
 
 
@@ -125,7 +126,7 @@ def main() -> None:
     """Serve everything from one process: makes a secret once, migrates, listens on HOST:PORT."""
     settings = Settings()
     instance = Path(__file__).parent / "instance"
-    instance.mkdir(exist_ok=True)
+    instance.mkdir(mode=0o700, exist_ok=True)
     app = create_app({"SECRET_KEY": settings.SECRET_KEY or keep_secret(instance)})
     with app.app_context():
         upgrade()
@@ -146,7 +147,7 @@ def listen(app: Flask, host: str, port: int) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     shown = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host
     print(f"Wharf is on http://{shown}:{server.port}", flush=True)
-    print("Open it and register: any email and a password of 8 characters will do.", flush=True)
+    print("Open it and register: an email and a password of 8 characters or more.", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()
     app.extensions["realtime"].stop()

@@ -2,8 +2,8 @@
 
 Identity comes from, in this order: `Authorization: Bearer` (any case), `?token=` or a one-time
 `?ticket=` on sockets, the session cookie. Every token names a session row, looked up on each use:
-an ended session is refused at once, and its open sockets are closed. The cookie carries the
-refresh token, is HttpOnly, and unsafe requests that rely on it must come from an origin we trust.
+an ended session is refused at once, and its open sockets are closed. The cookie holds a token of
+its own kind, is HttpOnly, and unsafe requests that rely on it must come from an origin we trust.
 """
 
 from collections.abc import Callable
@@ -59,6 +59,8 @@ def end_sessions(user: User, reason: str, *which: Any) -> int:
         note("session-ended", user, reason)
     if ended:
         record(user.topic, SESSIONS_ENDED, {"ids": ended})
+    own = g.get("cookie_session")
+    g.dead_cookie = own is not None and own.id in ended
     return len(ended)
 
 
@@ -90,13 +92,17 @@ def note_seen(session: Session) -> None:
 # Tokens
 
 
-def login_reply(session: Session) -> Response:
-    """The superset of what all frontends read after login, and the session cookie."""
+def login_reply(session: Session, hand_out: bool = True) -> Response:
+    """The superset of what all frontends read after login, and the session cookie.
+
+    Without `hand_out` there is no refresh token: who holds the cookie alone shall not get one.
+    """
     user = session.user
-    claims = {"sid": session.id, "id": user.id, "email": user.email, "role": user.role}
-    claims["name"] = user.name
+    claims = {"sid": session.id, "id": user.id, "userId": user.id, "email": user.email}
+    claims |= {"username": user.username, "name": user.name}
+    claims |= {"role": user.role, "roles": [user.role]}
     access = create_access_token(str(user.id), additional_claims=claims)
-    refresh = make_refresh_token(session)
+    refresh = make_token(session, "refresh")
     lifetime: timedelta = current_app.config["JWT_ACCESS_TOKEN_EXPIRES"]
     seconds = int(lifetime.total_seconds())
     response = jsonify(
@@ -105,26 +111,27 @@ def login_reply(session: Session) -> Response:
         accessToken=access,
         access_token=access,
         token=access,
-        refreshToken=refresh,
-        refresh_token=refresh,
+        **({"refreshToken": refresh, "refresh_token": refresh} if hand_out else {}),
         token_type="bearer",
         expiresIn=seconds,
         expires_in=seconds,
         user=describe(user),
+        userId=user.id,
         session={"id": session.id, "token": access},
         sessionId=session.id,
         createdAt=iso(session.created_at),
         expiresAt=iso(now() + lifetime),
     )
     response.headers["X-CSRFToken"] = csrf_token(session)
+    response.headers["Cache-Control"] = "no-store"
     if is_trusted_origin():  # no other site may sign a browser in to an account of its choice
-        set_cookie(response, refresh)
+        set_cookie(response, session)
     return response
 
 
-def make_refresh_token(session: Session) -> str:
-    """A refresh token; it knows how many came before it (`rot`)."""
-    claims = {"sid": session.id, "rot": session.rotation}
+def make_token(session: Session, use: str) -> str:
+    """A long-lived token: `refresh`, which knows how many came before it (`rot`), or `cookie`."""
+    claims = {"sid": session.id, "rot": session.rotation, "use": use}
     return create_refresh_token(str(session.user_id), additional_claims=claims)
 
 
@@ -149,9 +156,10 @@ def claims_of(token: str, allow_expired: bool = False) -> dict[str, Any]:
 
 
 def session_of(token: str, kind: str, allow_expired: bool = False) -> Session:
-    """The live session a token of this kind (`access`, `refresh`) names; raises 401."""
+    """The live session a token of this kind (`access`, `refresh`, `cookie`) names; raises 401."""
     claims = claims_of(token, allow_expired)
-    session = Session.find_live(claims.get("sid", "")) if claims["type"] == kind else None
+    fits = claims.get("use", claims["type"]) == kind
+    session = Session.find_live(claims.get("sid", "")) if fits else None
     if session is None or str(session.user_id) != claims["sub"]:
         raise unauthorized("Invalid token")
     return session
@@ -172,11 +180,11 @@ def rotate(session: Session, token: str) -> None:
         raise unauthorized("Invalid token")
 
 
-def set_cookie(response: Response, refresh: str) -> None:
+def set_cookie(response: Response, session: Session) -> None:
     """Hand the session to the browser: out of reach of scripts, Secure on https."""
     response.set_cookie(
         COOKIE,
-        refresh,
+        make_token(session, "cookie"),
         max_age=current_app.config["JWT_REFRESH_TOKEN_EXPIRES"],
         httponly=True,
         secure=request.is_secure,
@@ -201,8 +209,8 @@ def bearer_token() -> str:
 
 def query_word(*names: str) -> str:
     """A credential in the address: only sockets take it, since addresses end up in logs."""
-    words = (request.args.get(name, "") for name in names)
-    return next((word for word in words if word not in NO_TOKEN), "") if is_socket() else ""
+    words = (request.args.get(name, "") for name in names if request.blueprint == "sockets")
+    return next((word for word in words if word not in NO_TOKEN), "")
 
 
 def is_socket() -> bool:
@@ -248,7 +256,7 @@ def cookie_session() -> Session | None:
     if not cookie:
         return None
     try:
-        session = session_of(cookie, "refresh")
+        session = session_of(cookie, "cookie")
     except WharfError:
         g.dead_cookie = True
         raise
@@ -297,7 +305,7 @@ def renew_cookie(response: Response) -> Response:
     if g.get("dead_cookie"):
         clear_cookie(response)
     elif g.get("sliding_session") and "Set-Cookie" not in response.headers:
-        set_cookie(response, make_refresh_token(g.sliding_session))
+        set_cookie(response, g.sliding_session)
     return response
 
 

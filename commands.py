@@ -10,16 +10,17 @@ from errors import WharfError
 from models import ROLES, User, db, iso, rows_of
 from passwords import hash_password
 from routes.passwords import reset_link
-from validation import Email, Input, Username, clean_login, validate
+from validation import Email, Input, Name, Username, clean_login, validate
 
 users = AppGroup("user", help="Accounts.")
 
 
-class Names(Input):
-    """The two kinds of name an account signs in by."""
+class NewUser(Input):
+    """An account as it is typed."""
 
     email: Email | None = None
     username: Username | None = None
+    name: Name
 
 
 def find(login: str) -> User:
@@ -38,14 +39,16 @@ def find(login: str) -> User:
 def create(login: str, name: str, role: str, password: str) -> None:
     """Make an account that signs in by LOGIN, an email or a username."""
     try:
-        names = validate(Names, {"email" if "@" in login else "username": login})
-        hashed = hash_password(password)
+        facts = {
+            "email" if "@" in login else "username": login,
+            "name": name or login.split("@")[0],
+        }
+        new = validate(NewUser, facts)
+        user = User(**new.model_dump(), role=role, password_hash=hash_password(password))
     except WharfError as error:
         raise click.ClickException(error.message) from None
-    if User.find(clean_login(login)):
+    if User.find(new.email or new.username or ""):
         raise click.ClickException(f"{login} is already registered")
-    user = User(email=names.email, username=names.username, role=role, password_hash=hashed)
-    user.name = name or login.split("@")[0]
     db.session.add(user)
     db.session.flush()
     note("registered", user)
@@ -59,7 +62,8 @@ def create(login: str, name: str, role: str, password: str) -> None:
 def promote(login: str, role: str) -> None:
     """Give the account LOGIN a role."""
     user = find(login)
-    note("role-changed", user, f"{user.role} to {role}")
+    if user.role != role:
+        note("role-changed", user, f"{user.role} to {role}")
     user.role = role
     db.session.commit()
     click.echo(f"{login} is {role} now.")

@@ -6,8 +6,9 @@
 import secrets
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from limits import parse
+from limits import parse_many
 from pydantic import AfterValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -16,8 +17,10 @@ Words = Annotated[tuple[str, ...], NoDecode]
 
 
 def check_rate_limit(text: str) -> str:
-    """Raise ValueError unless `limits` can read it, as in `10 per 15 minutes`."""
-    parse(text)
+    """Raise ValueError unless it is one rule that lets something through: `10 per 15 minutes`."""
+    rules = parse_many(text)
+    if len(rules) != 1 or min(rules[0].amount, rules[0].multiples) < 1:
+        raise ValueError("must be one rule such as `10 per 15 minutes`")
     return text
 
 
@@ -105,6 +108,23 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(word.strip().rstrip("/") for word in value.split(",") if word.strip())
         return value
+
+    @field_validator("SECRET_KEY")
+    @classmethod
+    def refuse_a_short_secret(cls, secret: str) -> str:
+        """RFC 7518 3.2: a key for HS256 has at least 256 bits."""
+        if 0 < len(secret) < 32:
+            raise ValueError(f"needs 32 characters or more; make one with: {HOW_TO_MAKE_A_SECRET}")
+        return secret
+
+    @field_validator("SMTP_URL")
+    @classmethod
+    def check_smtp(cls, url: str) -> str:
+        """A scheme we do not know would send in the clear; a bad port shows when it is read."""
+        parts = urlsplit(url)
+        if url and not (parts.scheme in ("smtp", "smtps") and parts.hostname and parts.port != 0):
+            raise ValueError("must be like smtps://user:password@host or smtp://host:port")
+        return url
 
     @field_validator("DATABASE_URL")
     @classmethod

@@ -146,7 +146,7 @@ def handle_exception(error: Exception) -> Response | tuple[Response, int]:
                 response.headers[name] = value
     if known.status == 426:
         response.headers["Upgrade"] = "websocket"
-    if known.status == 503:
+    if known.status == 503 and known is not error:
         response.headers["Retry-After"] = "1"
     return response, known.status
 

@@ -33,9 +33,9 @@ def send(to: str, subject: str, text: str) -> None:
 def deliver(url: str, message: EmailMessage) -> None:
     """Hand a mail to the server: encrypted by `smtps:`, and by `smtp:` with a password in it."""
     parts = urlsplit(url)
-    place = parts.hostname or "localhost", parts.port or 0
     tls = ssl.create_default_context()
     try:
+        place = parts.hostname or "localhost", parts.port or 0
         with (
             smtplib.SMTP_SSL(*place, timeout=SECONDS, context=tls)
             if parts.scheme == "smtps"
@@ -46,5 +46,5 @@ def deliver(url: str, message: EmailMessage) -> None:
                     server.starttls(context=tls)
                 server.login(unquote(parts.username), unquote(parts.password or ""))
             server.send_message(message)
-    except (OSError, smtplib.SMTPException):
+    except (OSError, ValueError, smtplib.SMTPException):
         log.exception("mail was not sent")

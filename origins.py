@@ -12,7 +12,7 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 from models import Session
 
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-LOCAL_PAGES = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+LOCAL_PAGES = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?\Z"
 EXPOSED = (
     "ETag, Link, Location, Retry-After, X-Total-Count, X-CSRFToken, "
     "X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
@@ -37,7 +37,8 @@ def is_allowed_origin(origin: str) -> bool:
         parts = urlsplit(origin)
     except ValueError:
         return False
-    if origin in current_app.config["CORS_ORIGINS"] or parts.netloc == request.host:
+    same = parts.netloc == request.host and not (request.is_secure and parts.scheme == "http")
+    if same or origin in current_app.config["CORS_ORIGINS"]:
         return True
     return parts.hostname in LOOPBACK and urlsplit(request.host_url).hostname in LOOPBACK
 
@@ -80,6 +81,7 @@ def init_app(app: Flask) -> None:
         app,
         origins="*" if public else [*listed, LOCAL_PAGES],
         send_wildcard=public,
+        always_send=public,
         expose_headers=EXPOSED.split(", "),
         max_age=PREFLIGHT_SECONDS,
     )

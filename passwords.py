@@ -4,17 +4,39 @@ OWASP's password storage and authentication cheat sheets: bcrypt with a cost set
 composition, the most common passwords refused.
 """
 
+import os
+import threading
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import bcrypt
 from flask import current_app
+from sqlalchemy import update
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
-from errors import bad_request
-from models import User
+from errors import WharfError, bad_request
+from models import User, db
 
 MIN_BYTES, MAX_BYTES = 8, 72  # bcrypt reads no more
+MAX_CHARACTERS = 300  # more are over MAX_BYTES in any case; to normalise them could take hours
+SECONDS = 10.0  # how long a request may wait for its turn to hash
+turns = threading.BoundedSemaphore(os.cpu_count() or 1)
+
+
+@contextmanager
+def turn_to_hash() -> Iterator[None]:
+    """Hash no more passwords at once than there are cores, or they leave nothing for the rest.
+
+    Raises 503 when it takes too long.
+    """
+    if not turns.acquire(timeout=SECONDS):
+        raise WharfError(503, "Too many sign-ins at once, try again", headers={"Retry-After": "5"})
+    try:
+        yield
+    finally:
+        turns.release()
 
 
 def hash_password(password: str, field: str = "password") -> str:
@@ -38,21 +60,25 @@ def reason_against(password: str) -> str:
 def check_password(user: User | None, password: str) -> bool:
     """Whether `password` is this user's; takes as long for a user that does not exist.
 
-    A hash made under another BCRYPT_ROUNDS is replaced; the caller commits.
+    The caller commits: until then a change of the password waits, and afterwards ends what begins
+    here. A hash made under another BCRYPT_ROUNDS is replaced.
     """
     secret = to_bytes(password)
     stored = user.password_hash if user else dummy_hash()
     right = bcrypt.checkpw(secret[:MAX_BYTES], stored.encode()) and len(secret) <= MAX_BYTES
     if user is None or not right:
         return False
+    fresh = stored
     if not stored.startswith(dummy_hash()[:7]):
-        user.password_hash = bcrypt.hashpw(secret, bcrypt.gensalt(rounds())).decode()
-    return True
+        fresh = bcrypt.hashpw(secret, bcrypt.gensalt(rounds())).decode()
+    same = (User.id == user.id) & (User.password_hash == stored)  # or it was changed meanwhile
+    statement = update(User).where(same).values(password_hash=fresh).returning(User.id)
+    return db.session.scalar(statement) is not None
 
 
 def to_bytes(password: str) -> bytes:
     """The bytes to hash, the same for every way to type an accent (RFC 8265, OpaqueString)."""
-    return unicodedata.normalize("NFC", password).encode()
+    return unicodedata.normalize("NFC", password[:MAX_CHARACTERS]).encode()
 
 
 def dummy_hash() -> str:

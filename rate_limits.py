@@ -7,6 +7,8 @@ REDIS_URL, and while Redis is away.
 import hashlib
 import logging
 import math
+import re
+import threading
 import time
 from functools import cache
 from ipaddress import IPv6Address, ip_address, ip_network
@@ -23,6 +25,7 @@ from errors import WharfError
 
 log = logging.getLogger(__name__)
 
+WITH_PORT = re.compile(r"([\d.]+):\d+")  # how some load balancers forward an address
 RETRY_SECONDS = 5.0  # how long Redis is left alone after it did not answer
 UNLIMITED = {"/api/auth/check", "/auth/check", "/api/health"}  # pages ask them over and over
 
@@ -33,6 +36,7 @@ class Counter:
     def __init__(self, redis_url: str, secret: str) -> None:
         self.own = SlidingWindowCounterRateLimiter(MemoryStorage())
         self.shared = self.own
+        self.lock = threading.Lock()  # the library's memory loses counts when threads meet in it
         self.away_until = 0.0
         if redis_url:
             address = redis_url.replace("unix://", "redis+unix://", 1)
@@ -49,13 +53,20 @@ class Counter:
     def ask(self, question: str, rule: str, key: str) -> Any:
         """Put a question, a method of the library, to the shared counter, or to ours meanwhile."""
         limit = limit_of(current_app.config[rule])
-        if time.monotonic() >= self.away_until:
+        if self.shared is not self.own and time.monotonic() >= self.away_until:
             try:
                 return getattr(self.shared, question)(limit, rule, key)
             except StorageError:
+                self.leave_alone()
+        with self.lock:
+            return getattr(self.own, question)(limit, rule, key)
+
+    def leave_alone(self) -> None:
+        """Redis did not answer: do without it for a while."""
+        with self.lock:
+            if time.monotonic() >= self.away_until:
                 log.warning("rate limits: Redis does not answer, counting here")
                 self.away_until = time.monotonic() + RETRY_SECONDS
-        return getattr(self.own, question)(limit, rule, key)
 
 
 def count(rule: str, key: str) -> None:
@@ -103,12 +114,15 @@ def counter() -> Counter:
 
 def caller_address() -> str:
     """The address of the caller; of IPv6 the network, since each customer has a whole one."""
+    text = request.remote_addr or ""
     try:
-        address = ip_address(request.remote_addr or "")
+        address = ip_address(
+            text.partition(":")[0] if "." in text and ":" not in text[:3] else text
+        )
     except ValueError:  # a proxy on a Unix socket has none
         return "unknown"
-    if isinstance(address, IPv6Address) and not address.ipv4_mapped:
-        return str(ip_network((address, 64), strict=False))
+    if isinstance(address, IPv6Address):
+        return str(address.ipv4_mapped or ip_network((address, 64), strict=False))
     return str(address)
 
 

@@ -29,12 +29,22 @@ RequiredText = Annotated[str, StringConstraints(min_length=1, max_length=100_000
 RequiredLine = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), Plain
 ]
+UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 USERNAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?")
+
+
+def refuse_unseen(text: str) -> str:
+    """Names are shown to others: no line breaks, no control or text direction characters."""
+    if UNSEEN.search(text):
+        raise ValueError("must not contain line breaks or invisible characters")
+    return text
 
 
 def clean_email(text: str) -> str:
     """An email as it is stored: lower case, its domain in ASCII, so that no look-alike passes for
     another; raises ValueError."""
+    if "=?" in text:
+        raise ValueError("is not an email address")  # RFC 2047: mail programs read another name
     try:
         facts = validate_email(
             text, check_deliverability=False, allow_smtputf8=False, test_environment=True
@@ -59,11 +69,13 @@ def clean_login(text: str) -> str:
     try:
         return clean_email(text) if "@" in text else clean_username(text)
     except ValueError:
-        return text.lower()
+        return text
 
 
 Email = Annotated[Line, AfterValidator(clean_email)]
 Username = Annotated[Line, AfterValidator(clean_username)]
+Name = Annotated[Line, StringConstraints(max_length=100), AfterValidator(refuse_unseen)]
+RequiredName = Annotated[Name, StringConstraints(min_length=1)]
 
 
 class Input(BaseModel):
@@ -116,7 +128,7 @@ def describe(field: str, detail: ErrorDetails) -> str:
     text = detail["msg"].removeprefix("Value error, ")
     if not detail["loc"]:
         return text
-    label = field.replace("_", " ")
+    label = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", field.replace("_", " ")).lower()
     label = label[:1].upper() + label[1:]
     empty = detail["type"] == "missing" or detail["input"] in (None, "")
     blank = detail["type"] == "string_too_short" and not str(detail["input"]).strip()

@@ -1,4 +1,4 @@
-"""In and out: register, sign in, refresh, sign out, who am I (docs/frontends/larc.md#accounts).
+"""In and out: register, sign in, refresh, sign out, who am I (docs/accounts.md).
 
 Each handler answers under `/api/auth`, `/auth` (what adapters call by default) and, for some, the
 short addresses that older pages use. Devices are in sessions.py, passwords in passwords.py.
@@ -14,7 +14,6 @@ from pydantic import Field, field_validator, model_validator
 
 import rate_limits
 from auth import (
-    COOKIE,
     TICKET_LIFE,
     bearer_token,
     clear_cookie,
@@ -31,10 +30,10 @@ from auth import (
 )
 from errors import WharfError, bad_request, unauthorized
 from models import OneTimeToken, Session, User, db
-from origins import csrf_token
-from passwords import check_password, hash_password
+from origins import csrf_token, is_trusted_origin
+from passwords import check_password, hash_password, turn_to_hash
 from routes.rest import parse_body
-from validation import Email, Input, Line, Username, clean_login
+from validation import Email, Input, Line, Name, Username, clean_login
 
 bp = Blueprint("auth", __name__)
 
@@ -64,7 +63,7 @@ class Registration(Login):
 
     email: Email | None = None
     username: Username | None = None
-    name: Line | None = None
+    name: Name | None = None
 
     @field_validator("email", "username", mode="before")
     @classmethod
@@ -99,12 +98,13 @@ def register() -> tuple[Response, int]:
     """Create an account and sign in; 409 when the name is taken."""
     rate_limits.count("REGISTER_LIMIT", rate_limits.caller_address())
     form = parse_body(Registration)
+    hashed = hash_password(form.password)  # first: a taken name shall not show by a quick answer
     for login in filter(None, (form.email, form.username)):
         if User.find(login):
             raise WharfError(409, "This name is already registered", "name_taken")
     name = form.name or form.login.split("@")[0]
     user = User(email=form.email, username=form.username, name=name)
-    user.password_hash = hash_password(form.password)
+    user.password_hash = hashed
     db.session.add(user)
     session = sign_in(user, "registered")
     db.session.commit()
@@ -118,10 +118,14 @@ def login() -> Response:
     user = User.find(form.login)
     account = f"user {user.id}" if user else f"name {form.login}"
     address = rate_limits.caller_address()
-    rate_limits.check("LOGIN_ADDRESS_LIMIT", address)
     rate_limits.count("LOGIN_LIMIT", account)  # before the check: guesses may come all at once
-    if not check_password(user, form.password) or user is None:
-        rate_limits.count("LOGIN_ADDRESS_LIMIT", address)
+    db.session.commit()  # hashing takes long: it shall hold no connection
+    with turn_to_hash():
+        rate_limits.check("LOGIN_ADDRESS_LIMIT", address)
+        right = check_password(user, form.password)
+        if not right:
+            rate_limits.count("LOGIN_ADDRESS_LIMIT", address)
+    if not right or user is None:
         note("sign-in-failed", user)
         db.session.commit()
         raise unauthorized("Invalid credentials")
@@ -135,22 +139,24 @@ def login() -> Response:
 def refresh() -> Response:
     """New tokens for a refresh token given in the body, as Bearer, or in the cookie."""
     form = parse_body(Refresh)
-    session, token = find_refreshed(form.refresh_token or form.refresh_token_snake)
-    rotate(session, token)
-    return login_reply(session)
-
-
-def find_refreshed(token: str | None) -> tuple[Session, str]:
-    """The refresh token in the body, else as Bearer, else in the cookie, and its session."""
+    token = form.refresh_token or form.refresh_token_snake or refresh_bearer()
     if token:
-        return session_of(token, "refresh"), token
-    bearer = bearer_token()
-    with suppress(WharfError):  # pages send their access token along: then the cookie counts
-        return session_of(bearer, "refresh"), bearer
-    session = cookie_session()
-    if session is None:
+        session = session_of(token, "refresh")
+        rotate(session, token)
+        return login_reply(session)
+    cookie = cookie_session()
+    if cookie is None:
         raise unauthorized("No refresh token")
-    return session, request.cookies[COOKIE]
+    return login_reply(cookie, hand_out=False)
+
+
+def refresh_bearer() -> str:
+    """The Bearer token, if it is a refresh token: pages send their access token along too."""
+    bearer = bearer_token()
+    with suppress(WharfError):
+        session_of(bearer, "refresh")
+        return bearer
+    return ""
 
 
 # Out
@@ -164,7 +170,8 @@ def logout() -> Response:
         end_sessions(session.user, "signed out", Session.id == session.id)
         db.session.commit()
     response = jsonify(ok=True)
-    clear_cookie(response)
+    if session or is_trusted_origin():  # or another site's form could sign a browser out
+        clear_cookie(response)
     return response
 
 
@@ -227,7 +234,9 @@ def issue_ticket() -> Response:
     session = current_session()
     ticket = OneTimeToken.issue("ticket", g.user, TICKET_LIFE, session)
     db.session.commit()
-    return jsonify(ticket=ticket, expiresIn=int(TICKET_LIFE.total_seconds()))
+    response = jsonify(ticket=ticket, expiresIn=int(TICKET_LIFE.total_seconds()))
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 # All at one address

@@ -1,4 +1,4 @@
-"""Passwords: change one's own, or set a new one by a link from a mail (docs/frontends/larc.md).
+"""Passwords: change one's own, or set a new one by a link from a mail (docs/accounts.md).
 
 OWASP forgot-password cheat sheet: one answer whether the account exists or not, a link that works
 once and not for long, and nobody is signed in by it.
@@ -15,7 +15,7 @@ import rate_limits
 from auth import current_session, end_sessions, note, signed_in
 from errors import WharfError, bad_request
 from models import OneTimeToken, Session, User, db
-from passwords import check_password, hash_password
+from passwords import check_password, hash_password, turn_to_hash
 from routes.rest import parse_body
 from validation import Input, RequiredLine, clean_login
 
@@ -24,9 +24,7 @@ bp = Blueprint("passwords", __name__, url_prefix="/api/auth")
 RESET_LIFE = timedelta(hours=1)
 OLD = AliasChoices("currentPassword", "current_password", "oldPassword", "old_password")
 NEW = AliasChoices("newPassword", "new_password", "password")
-MAIL = """Hello {name},
-
-somebody, hopefully you, asked for a new password at {site}.
+MAIL = """Somebody, hopefully you, asked for a new password at {site}.
 Set it here within an hour:
 
 {link}
@@ -62,15 +60,18 @@ def change_password() -> dict[str, Any]:
     """Set a new password for who knows the old one; all other devices are signed out."""
     user: User = g.user
     form = parse_body(PasswordChange)
-    account = f"user {user.id}"
-    rate_limits.count("LOGIN_LIMIT", account)  # or a stolen session could guess
-    if not check_password(user, form.current):
+    session = current_session()
+    guesser = f"session {session and session.id}"  # who guesses at the door locks nobody in
+    rate_limits.count("LOGIN_LIMIT", guesser)
+    db.session.commit()  # hashing takes long: it shall hold no connection
+    with turn_to_hash():
+        right = check_password(user, form.current)
+    if not right:
         note("password-change-failed", user)
         db.session.commit()
         text = "The current password is wrong"
         raise bad_request(text, {"currentPassword": [text]})
-    rate_limits.clear("LOGIN_LIMIT", account)
-    session = current_session()
+    rate_limits.clear("LOGIN_LIMIT", guesser)
     set_password(user, form.new, "newPassword", Session.id != (session and session.id))
     db.session.commit()
     return {"ok": True}
@@ -91,13 +92,13 @@ def request_reset() -> dict[str, Any]:
         raise WharfError(503, "This server sends no mail: ask its administrator for a link")
     login = clean_login(parse_body(ResetRequest).login)
     rate_limits.count("RESET_LIMIT", rate_limits.caller_address())
-    rate_limits.count("RESET_LIMIT", f"name {login}")
     user = User.find(login)
+    rate_limits.count("RESET_LIMIT", f"user {user.id}" if user else f"name {login}")
     note("password-reset-asked", user)
     link = reset_link(user) if user else ""
     db.session.commit()
     if user and user.email:
-        text = MAIL.format(name=user.name, site=current_app.config["PUBLIC_URL"], link=link)
+        text = MAIL.format(site=current_app.config["PUBLIC_URL"], link=link)
         mail.send(user.email, "Set a new password", text)
     return {"ok": True, "message": "If this account exists, a link is on its way by mail"}
 
@@ -118,4 +119,5 @@ def confirm_reset() -> dict[str, Any]:
         raise bad_request(text, {"token": [text]}, code="invalid_token")
     set_password(User.load(row.user_id), form.password, "password")
     db.session.commit()
+    rate_limits.clear("LOGIN_LIMIT", f"user {row.user_id}")  # who was locked out may come in
     return {"ok": True}

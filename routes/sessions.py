@@ -1,4 +1,4 @@
-"""Where an account is signed in, and what happened to it (docs/frontends/larc.md)."""
+"""Where an account is signed in, and what happened to it (docs/accounts.md)."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Users, as others see them, and the roles that admins give (docs/frontends/larc.md)."""
+"""Users, as others see them, and the roles that admins give (docs/accounts.md)."""
 
 from flask import Blueprint, Response, g
 
@@ -6,7 +6,7 @@ from auth import note, signed_in
 from errors import bad_request, forbidden
 from models import ROLES, User
 from routes.rest import answer, parse_body, saved
-from validation import Input, RequiredLine
+from validation import Input, RequiredName
 
 bp = Blueprint("users", __name__, url_prefix="/api/users")
 
@@ -14,7 +14,7 @@ bp = Blueprint("users", __name__, url_prefix="/api/users")
 class UserChanges(Input):
     """Any of `{name, role}`; what is missing stays as it is."""
 
-    name: RequiredLine = ""
+    name: RequiredName = ""
     role: str = ""
 
 

@@ -1,6 +1,8 @@
 /** The console page: one client, shared by the components. */
 import { Wharf } from './wharf.js';
-import { el, notify } from './components/part.js';
+import { el, icon, notify } from './components/part.js';
+import './components/account-panel.js';
+import './components/password-reset.js';
 import './components/sign-in.js';
 import './components/todo-list.js';
 import './components/chat-room.js';
@@ -8,11 +10,23 @@ import './components/file-upload.js';
 import './components/replica-panel.js';
 import './components/replica-pair.js';
 
-const PARTS = 'sign-in, todo-list, chat-room, file-upload, replica-pair';
+const PARTS = 'account-panel, sign-in, todo-list, chat-room, file-upload, replica-pair';
 const STATES = { online: 'Live', connecting: 'Reconnecting', offline: 'Offline' };
 
 const wharf = new Wharf();
 const account = document.getElementById('account');
+const resetToken = takeResetToken();
+
+/** The token of the link that led here; it leaves the address at once, so that none keeps it. */
+function takeResetToken() {
+  const token = location.hash.match(/^#reset=(.+)/)?.[1];
+  if (token) history.replaceState(null, '', location.pathname + location.search);
+  return token;
+}
+
+function openReset(token) {
+  if (token) document.querySelector('password-reset').open(wharf, token);
+}
 
 /** Who is signed in, how the connection is, and the way out. */
 function showAccount(user) {
@@ -28,9 +42,19 @@ function showAccount(user) {
   wharf.live.on('error', ({ message }) => notify(message));
   showState();
   const signOut = () => wharf.logout().catch((error) => notify(error.message));
-  account.append(pill,
-    el('span', { class: 'who', title: user.email, 'data-testid': 'user-name' }, user.name),
+  account.append(pill, panelButton(user),
     el('button', { type: 'button', class: 'quiet', onclick: signOut, 'data-testid': 'sign-out' }, 'Sign out'));
+}
+
+/** One's name, which opens and closes the account panel. */
+function panelButton({ name, email }) {
+  const panel = document.getElementById('account-panel');
+  const button = el('button', {
+    type: 'button', class: 'who', title: email, 'aria-expanded': 'false', 'aria-controls': panel.id,
+    'data-testid': 'account-open', onclick: () => panel.toggle(button),
+  },
+  el('span', { 'data-testid': 'user-name' }, name), el('span', { class: 'unseen' }, '(account)'), icon('down'));
+  return button;
 }
 
 async function start() {
@@ -40,6 +64,8 @@ async function start() {
   wharf.on('expired', () => notify('Your session has ended. Please sign in again.', 'info'));
   for (const part of document.querySelectorAll(PARTS)) part.connect(wharf);
   document.body.classList.add('ready');
+  openReset(resetToken);
+  addEventListener('hashchange', () => openReset(takeResetToken()));
 }
 
 start();

@@ -60,7 +60,7 @@ export class LiveSocket extends Emitter {
    * @returns {boolean} false when offline: nothing was sent
    */
   send(frame) {
-    if (this.state !== 'online') return false;
+    if (this.state !== 'online' || this.#ws.readyState !== WebSocket.OPEN) return false;
     this.#ws.send(JSON.stringify(frame));
     return true;
   }

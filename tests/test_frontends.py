@@ -109,7 +109,7 @@ def test_todo_service_of_the_guide_from_another_port(client: FlaskClient) -> Non
         headers = page if body is None else {**page, **JSON}
         data = None if body is None else json.dumps(body)
         response = client.open(f"/api/todos{path}", method=method, data=data, headers=headers)
-        assert response.headers["Access-Control-Allow-Origin"] == "*"
+        assert response.headers["Access-Control-Allow-Origin"] == page["Origin"]
         return response
 
     assert fetch("GET").json == []

@@ -5,9 +5,12 @@ const NOTICE_LIFE = 7_000;
 const ICONS = {
   check: 'M4 12.5l5 5L20 6.5',
   close: 'M6 6l12 12M18 6L6 18',
+  computer: 'M4 5h16v11H4zM2 20h20',
+  down: 'M6 9l6 6 6-6',
   download: 'M12 4v11m-5-5l5 5 5-5M5 20h14',
   file: 'M7 3h7l4 4v14H7zM14 3v5h4',
   pencil: 'M4 20l1-4.500L16 4.500l3.500 3.500L8.500 19zM14 6.500L17.500 10',
+  phone: 'M8 3h8v18H8zM11 18h2',
   plus: 'M12 5v14M5 12h14',
   send: 'M4 12l16-8-5 16-3.500-6.500z',
   trash: 'M4 7h16M9 7V4h6v3M6.500 7l1 13h9l1-13M10 11v5M14 11v5',

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Person
+from tests.conftest import PASSWORD
 
 # The page knows nothing of databases: one is enough.
 MARKS = [
@@ -21,6 +22,21 @@ PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
     "gg=="
 )
+
+EMAIL = "ann@example.com"
+FIREFOX = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 Firefox/140.0"
+IPHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 "
+    "(KHTML, like Gecko) Version/18.0 Mobile/15E148 Safari/604.1"
+)
+LONG = "Unbreakable" * 12
+PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+
+
+def sign_in(window: Page, email: str, password: str) -> None:
+    window.get_by_test_id("auth-email").fill(email)
+    window.get_by_test_id("auth-password").fill(password)
+    window.get_by_test_id("auth-submit").click()
 
 
 def add_todo(window: Page, title: str) -> None:
@@ -104,3 +120,50 @@ def expect_in_sync(window: Page, count: int) -> list[list[Any]]:
     expect(window.get_by_test_id("replica-verdict")).to_have_text("In sync")
     assert left.rows() == right.rows()
     return left.rows()
+
+
+def tab_to(window: Page, testid: str) -> None:
+    """Press Tab until the element has the focus, and shows that it has."""
+    for _ in range(40):
+        window.keyboard.press("Tab")
+        if window.evaluate("document.activeElement.dataset.testid") == testid:
+            break
+    target = window.locator(":focus")
+    expect(target).to_have_attribute("data-testid", testid)
+    assert target.evaluate("(it) => it.matches(':focus-visible')")
+    assert target.evaluate("(it) => getComputedStyle(it).outlineStyle") == "solid"
+
+
+def assert_fits(window: Page) -> None:
+    """The page is no wider than the screen, and no part of it scrolls sideways."""
+    widest = window.evaluate(
+        "Math.max(document.documentElement.scrollWidth, document.body.scrollWidth, innerWidth)"
+    )
+    assert widest == 390
+    scrolling = window.evaluate(
+        """Array.from(document.querySelectorAll("main *"))
+            .filter((it) => ["auto", "scroll"].includes(getComputedStyle(it).overflowX))
+            .filter((it) => it.scrollWidth > it.clientWidth).map((it) => it.className)"""
+    )
+    assert scrolling == []
+
+
+def enter_again(window: Page, password: str = PASSWORD) -> Page:
+    """Sign Ann in on this device too."""
+    sign_in(window, EMAIL, password)
+    expect(window.get_by_test_id("connection")).to_have_text("Live")
+    return window
+
+
+def open_account(window: Page) -> None:
+    window.get_by_test_id("account-open").click()
+    expect(window.get_by_test_id("device-current")).to_be_visible()
+
+
+def expect_signed_out(window: Page) -> None:
+    """The page is a guest's again, by itself, and says why."""
+    notice = window.get_by_test_id("notice")
+    expect(notice).to_have_text("Your session has ended. Please sign in again.")
+    expect(window.get_by_test_id("auth-submit")).to_be_visible()
+    expect(window.get_by_test_id("account-open")).to_have_count(0)
+    expect(window.locator("account-panel")).to_be_empty()

@@ -2,17 +2,21 @@
 
 import re
 
-from playwright.sync_api import Page, Request, expect
+from playwright.sync_api import Request, expect
 
 from tests.browser.page import (
+    LONG,
     MARKS,
+    PHONE,
     PNG,
     Invite,
     Panel,
     add_todo,
+    assert_fits,
     expect_in_sync,
     messages,
     say,
+    tab_to,
     titles,
     todo,
     upload,
@@ -46,26 +50,9 @@ def test_wrong_password_is_explained_and_signing_out_ends_the_session(person: In
 
 # Phones and keyboards
 
-LONG = "Unbreakable" * 12
-
-
-def assert_fits(window: Page) -> None:
-    """The page is no wider than the screen, and no part of it scrolls sideways."""
-    widest = window.evaluate(
-        "Math.max(document.documentElement.scrollWidth, document.body.scrollWidth, innerWidth)"
-    )
-    assert widest == 390
-    scrolling = window.evaluate(
-        """Array.from(document.querySelectorAll("main *"))
-            .filter((it) => ["auto", "scroll"].includes(getComputedStyle(it).overflowX))
-            .filter((it) => it.scrollWidth > it.clientWidth).map((it) => it.className)"""
-    )
-    assert scrolling == []
-
 
 def test_phone_has_nothing_to_scroll_sideways(person: Invite) -> None:
-    screen = {"width": 390, "height": 844}
-    ann = person("Ann", viewport=screen, is_mobile=True, has_touch=True)
+    ann = person("Ann", **PHONE)
     guest = ann.open()
     assert_fits(guest)
     guest.close()
@@ -85,18 +72,6 @@ def test_phone_has_nothing_to_scroll_sideways(person: Invite) -> None:
     window.get_by_test_id("room-go").click()
     expect(window.get_by_test_id("member")).to_have_count(1)
     assert_fits(window)
-
-
-def tab_to(window: Page, testid: str) -> None:
-    """Press Tab until the element has the focus, and shows that it has."""
-    for _ in range(40):
-        window.keyboard.press("Tab")
-        if window.evaluate("document.activeElement.dataset.testid") == testid:
-            break
-    target = window.locator(":focus")
-    expect(target).to_have_attribute("data-testid", testid)
-    assert target.evaluate("(it) => it.matches(':focus-visible')")
-    assert target.evaluate("(it) => getComputedStyle(it).outlineStyle") == "solid"
 
 
 def test_keyboard_alone_registers_and_adds_a_todo(person: Invite) -> None:
