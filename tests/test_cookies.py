@@ -1,16 +1,20 @@
 """The cookie of the session: when it is set and taken away, and whose pages may use it."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+import auth
 from auth import COOKIE
-from models import db
+from models import db, now
 from tests.accounts import ANN, CHECK, LOGIN, LOGOUT, ME, REFRESH, REGISTER, bearer
 from tests.conftest import Account, assert_error
+
+SESSIONS = "/api/auth/sessions"
 
 # Its life
 
@@ -40,11 +44,26 @@ def test_check_takes_only_a_dead_cookie_away(client: FlaskClient, ann: Account) 
 
 
 def test_dead_cookie_is_401_and_taken_away(client: FlaskClient, ann: Account) -> None:
-    for value in ("nonsense", ann.token):
+    for value in ("nonsense", ann.token, ann.refresh_token):
         client.set_cookie(COOKIE, value)
         assert_error(client.get("/api/todos"), 401)
         assert client.get_cookie(COOKIE) is None
         assert client.get("/api/todos").status_code == 200
+
+
+@pytest.mark.parametrize("minutes", [0, 6], ids=["fresh", "about to slide"])
+def test_ending_its_own_session_takes_the_cookie_away(
+    client: FlaskClient, ann: Account, monkeypatch: pytest.MonkeyPatch, minutes: int
+) -> None:
+    other, own = (client.post(LOGIN, json=ANN).json["sessionId"] for _ in range(2))
+    later = now() + timedelta(minutes=minutes)
+    monkeypatch.setattr(auth, "now", lambda: later)
+    for path in (f"{SESSIONS}/{other}", SESSIONS):
+        assert client.delete(path).json == {"ok": True, "ended": 1}
+        assert client.get_cookie(COOKIE)  # others have ended, not this one
+    assert client.delete(f"{SESSIONS}/{own}").json == {"ok": True, "ended": 1}
+    assert client.get_cookie(COOKIE) is None
+    assert_error(client.get(ME), 401, "unauthorized")
 
 
 # Who may use it
@@ -108,6 +127,27 @@ def test_other_sites_cannot_sign_a_browser_out(client: FlaskClient, ann: Account
     client.post(LOGIN, json=ANN)
     assert_error(client.post(LOGOUT, headers={"Origin": "https://evil.test"}), 403)
     assert client.get(ME).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "taken"), [("https://evil.test", False), ("http://localhost", True)]
+)
+@pytest.mark.parametrize("headers", [{}, bearer("nonsense")], ids=["no token", "bad token"])
+def test_logout_without_a_session_takes_a_cookie_only_from_our_own_pages(
+    app: Flask, headers: dict[str, str], origin: str, taken: bool
+) -> None:
+    client = app.test_client(use_cookies=False)  # as SameSite has it: no cookie comes along
+    response = client.post(LOGOUT, headers={**headers, "Origin": origin})
+    assert (response.status_code, response.json) == (200, {"ok": True})
+    cookies = [text.partition(";")[0] for text in response.headers.getlist("Set-Cookie")]
+    assert cookies == ([f"{COOKIE}="] if taken else [])
+
+
+def test_logout_by_cookie_takes_it_away(client: FlaskClient, ann: Account) -> None:
+    token = client.post(LOGIN, json=ANN).json["token"]
+    assert client.post(LOGOUT).json == {"ok": True}
+    assert client.get_cookie(COOKIE) is None
+    assert_error(client.get(ME, headers=bearer(token)), 401, "unauthorized")
 
 
 def test_other_sites_cannot_sign_a_browser_in(client: FlaskClient, ann: Account) -> None:

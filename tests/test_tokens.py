@@ -12,7 +12,7 @@ from sqlalchemy import delete
 
 from auth import COOKIE
 from models import Session, User, db
-from tests.accounts import ANN, LOGIN, ME, REFRESH, bearer
+from tests.accounts import ANN, CHECK, LOGIN, ME, REFRESH, bearer
 from tests.conftest import SETTINGS, Account, assert_error
 
 # Bearer
@@ -22,8 +22,11 @@ def test_access_token_is_hs256_with_the_claims_pages_read(app: Flask, ann: Accou
     assert jwt.get_unverified_header(ann.token)["alg"] == "HS256"
     with app.app_context():
         claims = decode_token(ann.token)
-    assert (claims["id"], claims["email"], claims["role"]) == (ann.user["id"], ann.email, "user")
     assert claims["exp"] - claims["iat"] == 900
+    who = {"sub": str(ann.user["id"]), "id": ann.user["id"], "userId": ann.user["id"]}
+    who |= {"email": ann.email, "username": ann.user["username"], "name": "Ann"}
+    who |= {"role": "user", "roles": ["user"], "type": "access"}
+    assert {key: claims[key] for key in who} == who
 
 
 def test_bearer_works_in_any_case(client: FlaskClient, ann: Account) -> None:
@@ -98,8 +101,15 @@ def test_bad_token_is_401(app: Flask, client: FlaskClient, ann: Account, make: A
         assert body["error"] == "Invalid token"
 
 
-def test_token_in_the_address_is_for_sockets_only(client: FlaskClient, ann: Account) -> None:
-    assert_error(client.get(f"{ME}?token={ann.token}"), 401)
+@pytest.mark.parametrize("word", ["token", "access_token"])
+@pytest.mark.parametrize("headers", [{}, {"Upgrade": "websocket"}], ids=["plain", "Upgrade"])
+def test_token_in_the_address_is_for_sockets_only(
+    client: FlaskClient, ann: Account, word: str, headers: dict[str, str]
+) -> None:
+    query = f"?{word}={ann.token}"
+    assert_error(client.get(ME + query, headers=headers), 401, "unauthorized")
+    assert_error(client.post(f"/api/auth/ticket{query}", headers=headers), 401, "unauthorized")
+    assert client.get(CHECK + query, headers=headers).json["authenticated"] is False
 
 
 def test_token_of_a_deleted_user_is_401(app: Flask, client: FlaskClient, ann: Account) -> None:
@@ -141,6 +151,7 @@ def test_refresh_falls_back_to_the_cookie(client: FlaskClient, ann: Account, tok
     assert response.status_code == 200, response.json
     assert COOKIE in response.headers["Set-Cookie"]
     assert response.json["user"] == ann.user
+    assert not {"refreshToken", "refresh_token"} & set(response.json)
 
 
 def test_access_token_cannot_refresh(client: FlaskClient, ann: Account) -> None:
