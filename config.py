@@ -18,9 +18,13 @@ Words = Annotated[tuple[str, ...], NoDecode]
 
 def check_rate_limit(text: str) -> str:
     """Raise ValueError unless it is one rule that lets something through: `10 per 15 minutes`."""
-    rules = parse_many(text)
-    if len(rules) != 1 or min(rules[0].amount, rules[0].multiples) < 1:
-        raise ValueError("must be one rule such as `10 per 15 minutes`")
+    words = "must be one rule such as `10 per 15 minutes`"
+    try:
+        (rule,) = parse_many(text)
+    except ValueError:
+        raise ValueError(words) from None
+    if min(rule.amount, rule.multiples) < 1:
+        raise ValueError(words)
     return text
 
 
@@ -34,7 +38,9 @@ class MissingSecret(RuntimeError):
 class Settings(BaseSettings):
     """The settings table: name, type, default and one line of help each."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
+    )
 
     SECRET_KEY: str = Field("", description="Signs tokens; every process needs the same one.")
     DATABASE_URL: str = Field(

@@ -288,10 +288,19 @@ class OneTimeToken(db.Model):
     @classmethod
     def redeem(cls, purpose: str, token: str) -> Any:
         """Use a token up: its row (`user_id`, `session_id`), or None. One caller alone gets it."""
+        statement = delete(cls).where(cls.good(purpose, token))
+        return db.session.execute(statement.returning(cls.user_id, cls.session_id)).first()
+
+    @classmethod
+    def is_good(cls, purpose: str, token: str) -> bool:
+        """Whether `redeem` would find the token."""
+        return db.session.scalar(select(cls.digest).where(cls.good(purpose, token))) is not None
+
+    @classmethod
+    def good(cls, purpose: str, token: str) -> Any:
+        """The condition that a row is this token, in time."""
         digest = fingerprint(token.encode())
-        good = (cls.digest == digest) & (cls.purpose == purpose) & (cls.expires_at > now())
-        statement = delete(cls).where(good).returning(cls.user_id, cls.session_id)
-        return db.session.execute(statement).first()
+        return (cls.digest == digest) & (cls.purpose == purpose) & (cls.expires_at > now())
 
     @classmethod
     def revoke(cls, purpose: str, user: User) -> None:

@@ -40,10 +40,14 @@ def turn_to_hash() -> Iterator[None]:
 
 
 def hash_password(password: str, field: str = "password") -> str:
-    """Hash a new password; raises 400, told under `field`, for one that is not accepted."""
+    """Hash a new password; raises 400, told under `field`, for one that is not accepted.
+
+    Takes long: the caller holds no connection meanwhile.
+    """
     if text := reason_against(password):
         raise bad_request(text, {field: [text]})
-    return bcrypt.hashpw(to_bytes(password), bcrypt.gensalt(rounds())).decode()
+    with turn_to_hash():
+        return bcrypt.hashpw(to_bytes(password), bcrypt.gensalt(rounds())).decode()
 
 
 def reason_against(password: str) -> str:

@@ -25,7 +25,8 @@ from errors import WharfError
 
 log = logging.getLogger(__name__)
 
-WITH_PORT = re.compile(r"([\d.]+):\d+")  # how some load balancers forward an address
+# Some load balancers forward the port too: 192.0.2.1:4711, [2001:db8::1]:4711.
+WITH_PORT = re.compile(r"(?:(?P<four>[\d.]+)|\[(?P<six>[^]]+)\]):\d+")
 RETRY_SECONDS = 5.0  # how long Redis is left alone after it did not answer
 UNLIMITED = {"/api/auth/check", "/auth/check", "/api/health"}  # pages ask them over and over
 
@@ -116,9 +117,8 @@ def caller_address() -> str:
     """The address of the caller; of IPv6 the network, since each customer has a whole one."""
     text = request.remote_addr or ""
     try:
-        address = ip_address(
-            text.partition(":")[0] if "." in text and ":" not in text[:3] else text
-        )
+        with_port = WITH_PORT.fullmatch(text)
+        address = ip_address(with_port["four"] or with_port["six"] if with_port else text)
     except ValueError:  # a proxy on a Unix socket has none
         return "unknown"
     if isinstance(address, IPv6Address):

@@ -36,7 +36,7 @@ USERNAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?")
 def refuse_unseen(text: str) -> str:
     """Names are shown to others: no line breaks, no control or text direction characters."""
     if UNSEEN.search(text):
-        raise ValueError("must not contain line breaks or invisible characters")
+        raise ValueError("must not contain line breaks, control or text direction characters")
     return text
 
 
@@ -74,7 +74,9 @@ def clean_login(text: str) -> str:
 
 Email = Annotated[Line, AfterValidator(clean_email)]
 Username = Annotated[Line, AfterValidator(clean_username)]
-Name = Annotated[Line, StringConstraints(max_length=100), AfterValidator(refuse_unseen)]
+Name = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=100), AfterValidator(refuse_unseen)
+]
 RequiredName = Annotated[Name, StringConstraints(min_length=1)]
 
 

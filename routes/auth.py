@@ -118,10 +118,10 @@ def login() -> Response:
     user = User.find(form.login)
     account = f"user {user.id}" if user else f"name {form.login}"
     address = rate_limits.caller_address()
-    rate_limits.count("LOGIN_LIMIT", account)  # before the check: guesses may come all at once
     db.session.commit()  # hashing takes long: it shall hold no connection
     with turn_to_hash():
         rate_limits.check("LOGIN_ADDRESS_LIMIT", address)
+        rate_limits.count("LOGIN_LIMIT", account)  # before, since guesses may come all at once
         right = check_password(user, form.password)
         if not right:
             rate_limits.count("LOGIN_ADDRESS_LIMIT", address)

@@ -62,9 +62,10 @@ def change_password() -> dict[str, Any]:
     form = parse_body(PasswordChange)
     session = current_session()
     guesser = f"session {session and session.id}"  # who guesses at the door locks nobody in
-    rate_limits.count("LOGIN_LIMIT", guesser)
     db.session.commit()  # hashing takes long: it shall hold no connection
+    hashed = hash_password(form.new, "newPassword")
     with turn_to_hash():
+        rate_limits.count("LOGIN_LIMIT", guesser)
         right = check_password(user, form.current)
     if not right:
         note("password-change-failed", user)
@@ -72,14 +73,14 @@ def change_password() -> dict[str, Any]:
         text = "The current password is wrong"
         raise bad_request(text, {"currentPassword": [text]})
     rate_limits.clear("LOGIN_LIMIT", guesser)
-    set_password(user, form.new, "newPassword", Session.id != (session and session.id))
+    set_password(user, hashed, Session.id != (session and session.id))
     db.session.commit()
     return {"ok": True}
 
 
-def set_password(user: User, password: str, field: str, *ended: Any) -> None:
+def set_password(user: User, hashed: str, *ended: Any) -> None:
     """Store a new password, end the sessions `ended` (all without one) and open reset links."""
-    user.password_hash = hash_password(password, field)
+    user.password_hash = hashed
     OneTimeToken.revoke("reset", user)
     note("password-changed", user)
     end_sessions(user, "the password was changed", *ended)
@@ -113,11 +114,14 @@ def reset_link(user: User) -> str:
 def confirm_reset() -> dict[str, Any]:
     """Set a new password by the token of a link; all devices are signed out."""
     form = parse_body(Reset)
+    known = OneTimeToken.is_good("reset", form.token)
+    db.session.commit()  # hashing takes long: it shall hold no connection
+    hashed = hash_password(form.password) if known else ""
     row = OneTimeToken.redeem("reset", form.token)
     if row is None:
         text = "This link was used already, or is too old"
         raise bad_request(text, {"token": [text]}, code="invalid_token")
-    set_password(User.load(row.user_id), form.password, "password")
+    set_password(User.load(row.user_id), hashed)
     db.session.commit()
     rate_limits.clear("LOGIN_LIMIT", f"user {row.user_id}")  # who was locked out may come in
     return {"ok": True}

@@ -179,3 +179,22 @@ def test_building_the_app_changes_nothing_on_disk(tmp_path: Path) -> None:
     assert built.stdout == "app\n", built.stderr
     instance = copy / "instance"  # Flask-SQLAlchemy makes the folder for a relative SQLite path
     assert [path for path in sorted(copy.rglob("*")) if path != instance] == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param("SECRET_KEY", "hunter2", id="short secret"),
+        pytest.param("SMTP_URL", "smpt://ann:hunter2@mail.test", id="unknown scheme"),
+        pytest.param("SMTP_URL", "ann:hunter2@mail.test:25", id="no scheme"),
+        pytest.param("SMTP_URL", "smtp://ann:hunter2@mail.test:abc", id="bad port"),
+        pytest.param("LOGIN_LIMIT", "hunter2", id="no rule"),
+        pytest.param("LOGIN_LIMIT", "0 per minute", id="a rule that lets nothing through"),
+        pytest.param("LOGIN_LIMIT", "1 per minute; 2 per hour", id="two rules"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named_and_not_shown(name: str, value: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Settings(**{name: value})
+    assert name in str(refused.value)
+    assert "hunter2" not in str(refused.value)

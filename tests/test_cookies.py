@@ -123,6 +123,14 @@ def test_other_ports_of_localhost_may_use_the_cookie(app: Flask, host: str) -> N
     assert_error(client.post("/api/todos", **request), 403)
 
 
+def test_a_page_that_came_in_the_clear_is_another_site(client: FlaskClient) -> None:
+    base = "https://wharf.test"
+    client.post(REGISTER, json=ANN, base_url=base)
+    for origin, status in (("http://wharf.test", 403), ("https://wharf.test", 201)):
+        request = {"json": {"title": "x"}, "base_url": base, "headers": {"Origin": origin}}
+        assert client.post("/api/todos", **request).status_code == status
+
+
 def test_other_sites_cannot_sign_a_browser_out(client: FlaskClient, ann: Account) -> None:
     client.post(LOGIN, json=ANN)
     assert_error(client.post(LOGOUT, headers={"Origin": "https://evil.test"}), 403)

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from errors import error_body
-from models import db
+from models import User, db
 from tests.conftest import Account, assert_error
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
@@ -179,6 +179,13 @@ def test_words_of_the_driver_are_not_shown(
     assert_error(response, status)
     assert b"secret" not in response.data
     assert response.headers.get("Retry-After") == ("1" if status == 503 else None)
+
+
+def test_the_driver_tells_no_values_to_the_log(app: Flask, ann: Account) -> None:
+    with app.app_context(), pytest.raises(IntegrityError) as failed:
+        db.session.add(User(email=ann.email, name="Ann", password_hash="a hash"))
+        db.session.flush()
+    assert "a hash" not in str(failed.value)
 
 
 def test_health_is_503_without_a_database(client: FlaskClient, monkeypatch: Any) -> None:

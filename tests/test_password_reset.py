@@ -294,3 +294,29 @@ def test_of_confirmations_at_the_same_time_one_alone_wins(make_app: Any, mails: 
     assert sorted(statuses) == [200, 400, 400, 400]
     opened = [login(app, password) for password in passwords]
     assert opened == [200 if status == 200 else 401 for status in statuses]
+
+
+def test_a_reset_lets_in_who_was_locked_out(make_app: Any, register: Any, mails: Any) -> None:
+    app = make_app(**SETTINGS, LOGIN_LIMIT="2 per hour")
+    client = app.test_client()
+    register("ann")
+    for status in (401, 401, 429):
+        assert login(app, "wrong horse") == status
+    client.post(ASK, json={"email": ANN["email"]})
+    (message,) = mails()
+    token = message.get_content().partition("#reset=")[2].split()[0]
+    assert confirm(client, token).json == {"ok": True}
+    assert login(app, NEW) == 200
+
+
+def test_resets_are_limited_however_the_account_is_called(
+    make_app: Any, register: Any, mails: Any
+) -> None:
+    client = make_app(**SETTINGS, RESET_LIMIT="2 per hour").test_client()
+    register("ann", username="annie")
+    answers = [
+        client.post(ASK, json={"email": name}, environ_base={"REMOTE_ADDR": f"192.0.2.{number}"})
+        for number, name in enumerate((ANN["email"], "annie", ANN["email"], "annie"))
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200, 429, 429]
+    assert len(mails()) == 2

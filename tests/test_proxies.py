@@ -9,6 +9,7 @@ from flask import Flask, redirect
 from flask.testing import FlaskClient
 from sqlalchemy import select
 
+import rate_limits
 from app import SECURITY_HEADERS
 from models import Session, db
 from tests.accounts import ANN, LOGIN, ME, REFRESH, REGISTER
@@ -225,3 +226,22 @@ def test_personal_answers_are_private(client: FlaskClient, ann: Account) -> None
         response = client.get(path, headers=ann.headers)
         assert response.status_code == 200
         assert hardening(response) == SECURITY_HEADERS
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "key"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1:4711", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("[2001:db8:1:2:3::4]:4711", "2001:db8:1:2::/64"),
+        ("64:ff9b::192.0.2.1", "64:ff9b::/64"),
+        ("", "unknown"),
+        ("unix:", "unknown"),
+        ("1.2.3.4:port", "unknown"),
+    ],
+)
+def test_one_customer_is_one_address(app: Flask, forwarded: str, key: str) -> None:
+    with app.test_request_context(environ_base={"REMOTE_ADDR": forwarded}):
+        assert rate_limits.caller_address() == key
