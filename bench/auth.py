@@ -32,7 +32,7 @@ from werkzeug.test import EnvironBuilder
 sys.path.insert(0, str(ROOT))  # before this folder, where auth.py is another file
 import rate_limits
 from app import create_app
-from auth import COOKIE, login_reply
+from auth import COOKIE, login_reply, make_token
 from models import Session, Todo, User, db
 
 LIMIT_SECONDS = 60
@@ -132,7 +132,7 @@ def callers(ids: list[int]) -> tuple[dict[str, list[dict[str, Any]]], list[str]]
     for session in sessions:
         todo = db.session.scalar(db.select(Todo.id).where(Todo.user_id == session.user_id))
         reply: Any = login_reply(session).json
-        bearer, cookie = f"Bearer {reply['token']}", f"{COOKIE}={reply['refreshToken']}"
+        bearer, cookie = f"Bearer {reply['token']}", f"{COOKIE}={make_token(session, 'cookie')}"
         environs["Bearer"].append(environ(f"/api/todos/{todo}", Authorization=bearer))
         environs["cookie"].append(environ(f"/api/todos/{todo}", Cookie=cookie))
     return environs, [session.id for session in sessions]
