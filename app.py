@@ -15,6 +15,8 @@ import auth
 import commands
 import errors
 import events
+import logs
+import metrics
 import origins
 import rate_limits
 import routes
@@ -53,6 +55,8 @@ def create_app(overrides: dict[str, Any] | None = None, serve: Serve = "app") ->
     load_config(app, overrides)
     set_up_logging(app)
     set_up_database(app)
+    logs.init_app(app)  # first before a request, last after it
+    metrics.init_app(app, serve)
     errors.init_app(app)
     auth.init_app(app)
     rate_limits.init_app(app)
@@ -82,9 +86,11 @@ def load_config(app: Flask, overrides: dict[str, Any] | None) -> None:
 
 
 def set_up_logging(app: Flask) -> None:
-    """One line per log record, at LOG_LEVEL; servers that configured logging keep theirs."""
+    """One line per log record, at LOG_LEVEL; servers that configured logging keep their streams."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger().setLevel(app.config["LOG_LEVEL"].upper())
+    if app.config["LOG_FORMAT"] == "json":
+        logs.use_json()
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 

@@ -61,6 +61,13 @@ class Bus:
         self._token = os.urandom(8).hex()
         self._on_events: OnEvents | None = None
         self._on_gap: Callable[[], None] | None = None
+        self.lags = 0  # how often something told elsewhere was heard here,
+        self.lag_seconds = 0.0  # and how long that took together, by the clocks of both
+
+    @property
+    def is_connected(self) -> bool:
+        """False while a connection is lost; one that was not needed yet counts as fine."""
+        return True
 
     @property
     def origin(self) -> str:
@@ -122,6 +129,11 @@ class _Carrier(Bus):
         self._closed = threading.Event()
         self._ready = threading.Event()
         self._warned: set[str] = set()
+        self._told_at = 0.0  # when the oldest of what is being sent was told
+
+    @property
+    def is_connected(self) -> bool:
+        return not self._warned
 
     def subscribe(self, on_events: OnEvents, on_gap: Callable[[], None]) -> None:
         super().subscribe(on_events, on_gap)
@@ -169,6 +181,7 @@ class _Carrier(Bus):
 
     def _send_waiting(self, connection: Any) -> None:
         while waiting := self._peek():
+            self._told_at = time.time() - (time.monotonic() - (waiting[0][1] - MAX_AGE))
             self._send(connection, [event for event, end in waiting if end > time.monotonic()])
             self._warned.discard("sender")
             with self._wake:  # only now, so that another connection can try again
@@ -180,6 +193,36 @@ class _Carrier(Bus):
         with self._wake:
             self._wake.wait_for(lambda: self._waiting or self._closed.is_set())
             return list(self._waiting)
+
+    def _tell_packed(self, payloads: Iterable[str | bytes]) -> None:
+        """Tells the events of payloads, but not our own, and notes how long they took."""
+        events: list[Event] = []
+        for payload in payloads:
+            sender, (_number, told_at), *items = json.loads(payload)
+            if sender != self.origin:
+                events += [Event(*item) for item in items]
+                self.lags += 1
+                self.lag_seconds += max(0.0, time.time() - told_at)
+        self._tell(events)
+
+    def _pack(self, events: Iterable[Event], limit: int = 1_000_000) -> list[str]:
+        """Encodes events as arrays [origin, [number, time], event...] of `limit` bytes at most.
+
+        Only an array of one event can be larger. ASCII, so that characters are bytes. The number
+        keeps arrays apart: PostgreSQL drops the second of two equal ones.
+        """
+        chunks: list[list[str]] = []
+        size = limit
+        for event in events:
+            fields = [event.topic, event.type, event.data, event.seq, event.skip]
+            item = json.dumps(fields, separators=(",", ":"))
+            size += len(item) + 1
+            if size > limit:
+                chunks.append([])
+                size = len(item) + 80  # for the head
+            chunks[-1].append(item)
+        head, at = f'["{self.origin}"', f"{self._told_at:.6f}"
+        return [f"{head},[{i},{at}],{','.join(chunk)}]" for i, chunk in enumerate(chunks)]
 
     def _hears(self) -> None:
         self._warned.discard("listener")
@@ -211,7 +254,7 @@ class RedisBus(_Carrier):
 
     def _send(self, connection: Any, events: list[Event]) -> None:
         pipeline = connection.pipeline(transaction=False)
-        for payload in _pack(self.origin, events):
+        for payload in self._pack(events):
             pipeline.publish(self._channel, payload)
         pipeline.execute()
 
@@ -223,7 +266,7 @@ class RedisBus(_Carrier):
             if message["type"] == "subscribe":
                 self._hears()
             elif message["type"] == "message":
-                self._tell(_unpack(self.origin, [message["data"]]))
+                self._tell_packed([message["data"]])
             elif pubsub.health_check_response_counter > 20:  # pings each TICK without an answer
                 raise TimeoutError
 
@@ -262,7 +305,7 @@ class PostgresBus(_DatabaseBus):
 
     def _send(self, connection: Any, events: list[Event]) -> None:
         light = [Event(one.topic, "", None, one.seq) if one.seq else one for one in events]
-        packed = _pack(self.origin, light, MAX_NOTIFY)
+        packed = self._pack(light, MAX_NOTIFY)
         payloads = [p if len(p) <= MAX_NOTIFY else self._store(connection, "%s", p) for p in packed]
         connection.execute("SELECT pg_notify('wharf', unnest(%s::text[]))", (payloads,))
 
@@ -272,7 +315,7 @@ class PostgresBus(_DatabaseBus):
         while not self._closed.is_set():
             notes = list(connection.notifies(timeout=TICK, stop_after=1))
             payloads = [text for note in notes for text in self._fetch(connection, note.payload)]
-            self._tell(_unpack(self.origin, payloads))
+            self._tell_packed(payloads)
 
     def _fetch(self, connection: Any, payload: str) -> list[str]:
         """Returns the payload, or that of the row with this id; nothing when the row is gone."""
@@ -309,7 +352,7 @@ class SqliteBus(_DatabaseBus):
 
     def _send(self, connection: Any, events: list[Event]) -> None:
         connection.execute("BEGIN IMMEDIATE")
-        for payload in _pack(self.origin, events):
+        for payload in self._pack(events):
             self._store(connection, "?", payload)
         connection.execute("COMMIT")
 
@@ -332,7 +375,7 @@ class SqliteBus(_DatabaseBus):
         news = [(topic, seq) for _, topic, seq in events]
         self._tell([Event(new[0], "", None, new[1]) for new in news if new not in self._told])
         self._told.difference_update(news)
-        self._tell(_unpack(self.origin, [payload for _, payload in signals]))
+        self._tell_packed([payload for _, payload in signals])
         return max([(last_event,), *events])[0], max([(last_signal,), *signals])[0]
 
 
@@ -344,28 +387,3 @@ def make_bus(engine: Engine, redis_url: str, secret: str) -> Bus:
         return PostgresBus(engine)
     in_memory = ":memory:" in (engine.url.database or ":memory:")
     return Bus() if in_memory else SqliteBus(engine)
-
-
-def _pack(origin: str, events: Iterable[Event], limit: int = 1_000_000) -> list[str]:
-    """Encodes events as JSON arrays [origin, number, event...] of `limit` bytes at most.
-
-    Only an array of one event can be larger. ASCII, so that characters are bytes. The number keeps
-    arrays apart: PostgreSQL drops the second of two equal ones.
-    """
-    chunks: list[list[str]] = []
-    size = limit
-    for event in events:
-        fields = [event.topic, event.type, event.data, event.seq, event.skip]
-        item = json.dumps(fields, separators=(",", ":"))
-        size += len(item) + 1
-        if size > limit:
-            chunks.append([])
-            size = len(item) + 60  # for the head
-        chunks[-1].append(item)
-    return [f'["{origin}",{i},{",".join(chunk)}]' for i, chunk in enumerate(chunks)]
-
-
-def _unpack(origin: str, payloads: Iterable[str | bytes]) -> list[Event]:
-    """Decodes the events of payloads, without our own."""
-    decoded = map(json.loads, payloads)
-    return [Event(*item) for sender, _, *items in decoded if sender != origin for item in items]

@@ -3,6 +3,7 @@
 `python app.py` needs none of them. docs/settings.md and .env.example list the same names.
 """
 
+import re
 import secrets
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,7 +13,9 @@ from limits import parse_many
 from pydantic import AfterValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+VERSION = "0.1.0"
 HOW_TO_MAKE_A_SECRET = 'python -c "import secrets; print(secrets.token_hex(32))"'
+HOW_TO_MAKE_A_KEY = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
 Words = Annotated[tuple[str, ...], NoDecode]
 
 
@@ -62,6 +65,9 @@ class Settings(BaseSettings):
         "FULL", description="FULL: acknowledged data survives a power cut; NORMAL is faster."
     )
     PUBLIC_TODOS: bool = Field(True, description="Callers without account share one todo list.")
+    ANONYMOUS_CHAT: bool = Field(
+        False, description="Chat sockets without token are open; a bad token is refused as ever."
+    )
     ANONYMOUS_SYNC: bool = Field(False, description="Sync channels are open without account.")
     ACCESS_TOKEN_MINUTES: int = Field(15, ge=1, description="Life of an access token.")
     REFRESH_TOKEN_DAYS: int = Field(30, ge=1, description="Life of a refresh token and cookie.")
@@ -80,6 +86,16 @@ class Settings(BaseSettings):
     SEND_QUEUE_BYTES: int = Field(
         4_000_000, ge=1, description="Bytes that may wait for a slow client; beyond it is cut off."
     )
+    MAX_QUEUED_BYTES: int = Field(
+        500_000_000,
+        ge=1,
+        description="Bytes that may wait for all clients of a process; beyond, the slowest go.",
+    )
+    MAX_SOCKETS: int = Field(20_000, ge=1, description="Sockets of one process.")
+    MAX_SOCKETS_PER_USER: int = Field(50, ge=1, description="Sockets of one user in a process.")
+    MAX_SOCKETS_PER_ADDRESS: int = Field(
+        500, ge=1, description="Sockets of one address in a process."
+    )
     PING_SECONDS: float = Field(30, gt=0, description="A socket is pinged this often.")
     LOGIN_LIMIT: RateLimit = Field(
         "10 per 15 minutes", description="Failed sign-ins of one account."
@@ -90,6 +106,10 @@ class Settings(BaseSettings):
     REGISTER_LIMIT: RateLimit = Field("100 per hour", description="Accounts made from one address.")
     RESET_LIMIT: RateLimit = Field(
         "5 per hour", description="Password resets asked for one account, or from one address."
+    )
+    CHAT_LIMIT: RateLimit = Field(
+        "60 per minute",
+        description="Chat to all sockets, of one user, or of one address without account.",
     )
     UPLOAD_LIMIT: RateLimit = Field("100 per minute", description="Uploads of one user.")
     API_LIMIT: RateLimit = Field(
@@ -105,7 +125,19 @@ class Settings(BaseSettings):
         "", description="Mail server, `smtps://user:password@host` or `smtp://…`; empty: no mail."
     )
     MAIL_FROM: str = Field("wharf@localhost", description="Sender of mails.")
+    VAPID_PRIVATE_KEY: str = Field(
+        "", description="Signs what is pushed to browsers, 32 bytes in base64url; empty: no push."
+    )
+    VAPID_SUBJECT: str = Field(
+        "", description="Whom push services may write to, `mailto:…` or `https:…`; empty: no push."
+    )
     LOG_LEVEL: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    LOG_FORMAT: Literal["text", "json"] = Field(
+        "text", description="json: one JSON object per line, and one line per request."
+    )
+    METRICS_TOKEN: str = Field(
+        "", description="Opens /metrics to who sends it; empty: to callers on this machine alone."
+    )
 
     @field_validator("CORS_ORIGINS", mode="before")
     @classmethod
@@ -123,6 +155,14 @@ class Settings(BaseSettings):
             raise ValueError(f"needs 32 characters or more; make one with: {HOW_TO_MAKE_A_SECRET}")
         return secret
 
+    @field_validator("METRICS_TOKEN")
+    @classmethod
+    def refuse_a_short_token(cls, token: str) -> str:
+        """Nothing counts who guesses at it."""
+        if 0 < len(token) < 16:
+            raise ValueError(f"needs 16 characters or more; make one with: {HOW_TO_MAKE_A_SECRET}")
+        return token
+
     @field_validator("SMTP_URL")
     @classmethod
     def check_smtp(cls, url: str) -> str:
@@ -131,6 +171,22 @@ class Settings(BaseSettings):
         if url and not (parts.scheme in ("smtp", "smtps") and parts.hostname and parts.port != 0):
             raise ValueError("must be like smtps://user:password@host or smtp://host:port")
         return url
+
+    @field_validator("VAPID_PRIVATE_KEY")
+    @classmethod
+    def check_vapid_key(cls, key: str) -> str:
+        """RFC 8292: a key of P-256; any other would show only when something is pushed."""
+        if key and not re.fullmatch(r"[\w-]{43}=?", key, re.ASCII):
+            raise ValueError(f"must be 32 bytes in base64url; make one with: {HOW_TO_MAKE_A_KEY}")
+        return key
+
+    @field_validator("VAPID_SUBJECT")
+    @classmethod
+    def check_vapid_subject(cls, subject: str) -> str:
+        """Push services refuse anything else."""
+        if subject and not re.fullmatch(r"mailto:[^@\s]+@[\w.-]+|https://[\w.-]+", subject):
+            raise ValueError("must be like mailto:admin@example.com or https://example.com")
+        return subject
 
     @field_validator("DATABASE_URL")
     @classmethod

@@ -16,10 +16,10 @@ from functools import cache
 from typing import Any
 
 from flask import Flask, current_app
-from sqlalchemy import bindparam, event, insert, select
+from sqlalchemy import bindparam, event, insert, select, update
 
 from bus import Bus, Event, make_bus
-from models import Room, StoredEvent, Topic, db, now, upsert
+from models import Member, Room, StoredEvent, Topic, User, db, now, upsert
 
 UNNUMBERED = -1
 PAGE = 500
@@ -44,6 +44,39 @@ def record_change(topic: str, table: str, old: Any = None, new: Any = None) -> N
 def record_message(room: Room, message: dict[str, Any]) -> None:
     """Collect a new chat message, given as `Room.post` returned it."""
     record(room.topic, "chat-message", {"roomId": room.id, "message": message})
+    if "@" in message["content"]:
+        from notifications import notify_mentions  # here: it tells by this module
+
+        notify_mentions(room, message)
+
+
+def record_room(room: Room) -> None:
+    """Collect that the name, the lock or the owner of a room changed."""
+    data: dict[str, Any] = {"roomId": room.id, "id": room.id, "name": room.name}
+    data |= {"ownerId": room.owner_id, "isLocked": room.is_locked}
+    data["participants"] = room.participants()
+    record(room.topic, "room:update", data)
+
+
+def record_member(room: Room, member: Member) -> None:
+    """Collect that somebody has a seat in a room, or another one than before."""
+    record(room.topic, "member-changed", {"roomId": room.id, "member": member.to_dict()})
+
+
+def record_removal(room: Room, user: User, reason: str) -> None:
+    """Collect that `user` may hear the room no longer: `left`, `kicked`, `banned`, `deleted`."""
+    data = {"roomId": room.id, "userId": user.id, "reason": reason}
+    record(room.topic, "member-removed", data)
+
+
+def record_deletion(room: Room, message_id: int) -> None:
+    """Collect that a message is gone, and take its words out of what was told before."""
+    gone = {"roomId": room.id, "messageId": message_id}
+    was = as_text({"roomId": room.id, "message": {"id": message_id}}).removesuffix("}}") + ","
+    told = (StoredEvent.topic == room.topic) & StoredEvent.data.startswith(was, autoescape=True)
+    values = {"type": "message-deleted", "data": as_text(gone)}  # in its place: no seq is missing
+    db.session.execute(update(StoredEvent).where(told).values(values))
+    record(room.topic, "message-deleted", gone)
 
 
 def collect(told: Event) -> None:
@@ -92,14 +125,18 @@ def count_up(dialect: str) -> Any:
 STORE = insert(StoredEvent.__table__)
 
 
+def as_text(data: Any) -> str:
+    """The data of an event as it is stored."""
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+
+
 def as_row(one: Event) -> dict[str, Any]:
     """The row of a numbered event."""
-    data = json.dumps(one.data, ensure_ascii=False, separators=(",", ":"))
     return {
         "topic": one.topic,
         "seq": one.seq,
         "type": one.type,
-        "data": data,
+        "data": as_text(one.data),
         "created_at": now(),
     }
 

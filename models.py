@@ -7,7 +7,8 @@ Times are UTC, stored without a zone (SQLite drops it) and written with a `Z`.
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -22,15 +23,26 @@ from sqlalchemy import (
     Select,
     Text,
     bindparam,
+    case,
     delete,
     event,
+    func,
     insert,
     select,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, joinedload, mapped_column, relationship
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    contains_eager,
+    joinedload,
+    mapped_column,
+    query_expression,
+    relationship,
+    with_expression,
+)
 
 from errors import WharfError, bad_request, forbidden, not_found
 
@@ -396,47 +408,351 @@ class Todo(db.Model):
         }
 
 
+@dataclass(slots=True)
+class Seat:
+    """The place of one user in a room."""
+
+    is_muted: bool = False
+    is_banned: bool = False
+    read_id: int = 0
+
+
 class Room(db.Model):
-    """A chat room; anybody may enter, and its first message makes it."""
+    """A chat room.
+
+    `public`: anybody may enter, and who first does makes and owns it. `private`: its members alone.
+    `direct`: two users, named after both. A locked room takes nobody new.
+    """
 
     __tablename__ = "rooms"
+    LISTED = {"id", "kind", "name", "owner_id", "is_locked", "created_at"}
+    SEARCHED = ("name",)
+    SHOWN = 1000  # participants named in one answer or event
 
     id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(default="public")
+    name: Mapped[str] = mapped_column(default="")
+    owner_id: Mapped[int | None]  # no foreign key: SQLite adds none to a table others refer to
+    is_locked: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(default=now)
+
+    # Filled in by `seen_by` alone.
+    shown_name: Mapped[str] = query_expression()
+    member_count: Mapped[int] = query_expression()
+    unread_count: Mapped[int] = query_expression()
+    last_message: Mapped["Message | None"] = relationship(
+        primaryjoin="Room.id == foreign(Message.room_id)",
+        viewonly=True,
+        uselist=False,
+        lazy="raise",
+    )
+
+    __allow_unmapped__ = True
+    seat: Seat | None = None  # of the user it was loaded for
+    exists = True
+
+    @staticmethod
+    def check_id(room_id: str) -> None:
+        """Raise 400 for what cannot be the id of a room."""
+        if not room_id or len(room_id) > 200 or not room_id.isprintable():
+            raise bad_request("RoomId must be 1 to 200 printable characters", code="invalid_room")
+
+    @classmethod
+    def create(cls, room_id: str, kind: str, name: str, owner: User) -> "Room":
+        """A new room with the seat of its owner; raises 400 and 409."""
+        cls.check_id(room_id)
+        if "/" in room_id or room_id.startswith("direct:"):
+            text = "RoomId must not contain a slash or begin with direct:"
+            raise bad_request(text, code="invalid_room")
+        room = cls(id=room_id, kind=kind, name=name, owner_id=owner.id, is_locked=False)
+        if not room.make(owner):
+            raise WharfError(409, "There is a room of this id already", "room_taken")
+        room.enter(owner)
+        return room
+
+    @classmethod
+    def between(cls, user: User, other: User) -> tuple["Room", bool]:
+        """The direct room of two users, and whether it was made just now."""
+        room = cls(id=cls.direct_id(user.id, other.id), kind="direct", name="", is_locked=False)
+        made = room.make(None)
+        if made:
+            room.seat_user(user)
+            room.seat_user(other)
+        return room, made
+
+    @classmethod
+    def load_existing(cls, room_id: str, user: User) -> "Room":
+        """As `load`, but 404 for a public room that nobody entered yet."""
+        room = cls.load(room_id, user)
+        if not room.exists:
+            raise not_found("room")
+        return room
 
     @classmethod
     def load(cls, room_id: str, user: User) -> "Room":
-        """The room of this name, which anybody may enter; raises 400 for one that cannot be."""
-        if not room_id or len(room_id) > 200 or not room_id.isprintable():
-            raise bad_request("RoomId must be 1 to 200 printable characters", code="invalid_room")
-        return cls(id=room_id)
+        """The room of this id and the seat of `user` in it; raises 400, 403 and 404.
+
+        A public room that nobody entered yet is there all the same. One query: the hot path.
+        """
+        cls.check_id(room_id)
+        row = db.session.connection().execute(FIND_ROOM, {"room": room_id, "user": user.id}).first()
+        if row is None:
+            if room_id.startswith("direct:"):
+                raise not_found("room")
+            room = cls(id=room_id, kind="public", name=room_id, owner_id=None, is_locked=False)
+            room.exists = False
+            return room
+        facts = row._asdict()
+        seated = facts.pop("user_id") is not None
+        seat = Seat(*(facts.pop(field) for field in ("is_muted", "is_banned", "read_id")))
+        room = cls(**facts)
+        room.seat = seat if seated else None
+        if room.seat and room.seat.is_banned and not cls.moderated_by(user):
+            raise forbidden("You are banned from this room")
+        if room.kind != "public" and room.seat is None:
+            raise not_found("room")
+        return room
 
     @staticmethod
     def topic_of(room_id: str) -> str:
         """Where what happens in a room is told."""
         return f"room:{room_id}"
 
+    @staticmethod
+    def direct_id(one: int, other: int) -> str:
+        """The id of the room of two users."""
+        return f"direct:{min(one, other)}:{max(one, other)}"
+
     @property
     def topic(self) -> str:
         """Where what happens in this room is told."""
         return self.topic_of(self.id)
+
+    def enter(self, user: User) -> None:
+        """Give `user` a seat, and make the room with its first; raises 403 when it is locked."""
+        if self.seat:
+            return
+        if self.is_locked:
+            raise forbidden("Room is locked")
+        if not self.exists and not self.make(user):
+            # Somebody was quicker, perhaps with a room that is not for everybody.
+            twin = Room.load(self.id, user)
+            twin.enter(user)
+            self.seat, self.exists = twin.seat, True
+            return
+        self.seat_user(user)
+        self.seat = Seat()
+
+    def make(self, owner: User | None) -> bool:
+        """Store this room, owned by `owner`; False when there is one of its id already."""
+        connection = db.session.connection()
+        values: dict[str, Any] = {"id": self.id, "kind": self.kind, "name": self.name}
+        values |= {"owner": owner and owner.id, "at": now()}
+        self.exists = connection.scalar(make_room(connection.dialect.name), values) is not None
+        return self.exists
+
+    def seat_user(self, user: User) -> bool:
+        """Give `user` a seat; False when they have one, muted or banned as it may be."""
+        connection = db.session.connection()
+        values = {"room": self.id, "user": user.id, "at": now()}
+        return connection.scalar(make_member(connection.dialect.name), values) is not None
+
+    def invite(self, user: User) -> bool:
+        """Give `user` a seat at the wish of the owner; raises 403 when the room is locked."""
+        if self.is_locked and Member.find(self, user.id) is None:
+            raise forbidden("Room is locked")
+        return self.seat_user(user)
+
+    @staticmethod
+    def moderated_by(user: User) -> bool:
+        """Whether `user` moderates all rooms they can see. Users hold `rooms:*`, of their own."""
+        return user.may("members", "moderate")
+
+    def is_owned_by(self, user: User) -> bool:
+        """Whether `user` owns the room or moderates them all."""
+        return self.owner_id == user.id or self.moderated_by(user)
+
+    def require_owner(self, user: User) -> None:
+        """Raise 403 unless `user` owns the room or moderates them all."""
+        if not self.is_owned_by(user):
+            raise forbidden("Only the owner of the room may do this")
+
+    def require_seats(self) -> None:
+        """Raise 403 for a direct room, whose two members always stay."""
+        if self.kind == "direct":
+            raise forbidden("A direct room always has its two members")
+
+    def lock(self) -> None:
+        """Let nobody else change owner or leave until the commit; reads the owner anew."""
+        wanted = select(Room.owner_id).where(Room.id == self.id)
+        self.owner_id = db.session.scalar(wanted.with_for_update(key_share=True))
+
+    def change(self, **values: Any) -> None:
+        """Store new values of these columns."""
+        db.session.execute(update(Room).where(Room.id == self.id).values(**values))
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    def others(self, user_id: int) -> "Select[tuple[Member]]":
+        """The other members who are not banned, the one who is there longest first."""
+        others = (Member.user_id != user_id, Member.is_banned.is_(False))
+        statement = select(Member).where(Member.room_id == self.id, *others)
+        return statement.order_by(Member.joined_at, Member.user_id)
+
+    def remove(self, member: "Member") -> bool:
+        """Take a member out; the owner's room goes to who is there longest. True if the owner's.
+
+        The seat of who is banned stays, and in a public room of who is muted: else the next
+        entry would end the mute.
+        """
+        self.lock()
+        heir = db.session.scalar(self.others(member.user_id).limit(1))
+        if heir is None and self.kind == "private":
+            raise WharfError(409, "The last member deletes the room", "last_member")
+        if not (member.is_banned or (member.is_muted and self.kind == "public")):
+            db.session.delete(member)
+        if heir is None or self.owner_id != member.user_id:
+            return False
+        self.change(owner_id=heir.user_id)
+        return True
+
+    def delete(self, user: User) -> None:
+        """Delete a private room with all that was said; raises 403, and 409 when others are in."""
+        if self.kind != "private":
+            raise forbidden("Only private rooms can be deleted")
+        self.lock()
+        if db.session.scalar(self.others(user.id).limit(1)):
+            raise WharfError(409, "Other members are in this room", "room_in_use")
+        for table in (Message, Member, StoredEvent):
+            inside = table.topic == self.topic if table is StoredEvent else table.room_id == self.id
+            db.session.execute(delete(table).where(inside))
+        db.session.execute(delete(Room).where(Room.id == self.id))
+
+    def mark_read(self, user: User, message_id: int | None) -> tuple[int, bool]:
+        """Move the read marker of `user` forward, to the last message at most: (it, whether moved).
+
+        Raises 403 for who is no member.
+        """
+        if self.seat is None:
+            raise forbidden("You are not a member of this room")
+        said = select(func.max(Message.id)).where(Message.room_id == self.id)
+        if message_id is not None:
+            said = said.where(Message.id <= message_id)
+        target = db.session.scalar(said) or 0
+        mine = (Member.room_id == self.id) & (Member.user_id == user.id)
+        forward = update(Member).where(mine, Member.read_id < target).values(read_id=target)
+        moved = db.session.scalar(forward.returning(Member.read_id)) is not None
+        return db.session.scalar(select(Member.read_id).where(mine)), moved
+
+    @classmethod
+    def seen_by(cls, user: User) -> "Select[tuple[Room]]":
+        """All rooms with the seat of `user`, if they have one, and what lists show: one query."""
+        room, message, others = cls.id, Message.__table__.alias(), Member.__table__.alias()
+        there = (others.c.room_id == room) & others.c.is_banned.is_(False)
+        members = select(func.count()).select_from(others).where(there)
+        name = select(User.name).join(others, others.c.user_id == User.id)
+        name = name.where(others.c.room_id == room, User.id != user.id).limit(1)
+        last = select(func.max(message.c.id)).where(message.c.room_id == room)
+        newer = (message.c.room_id == room) & (message.c.id > Member.read_id)
+        unread = select(func.count()).select_from(message).where(newer)
+        unread = unread.where(message.c.user_id != user.id).correlate(cls, Member)
+        direct = case((cls.kind == "direct", name.correlate(cls).scalar_subquery()), else_=cls.name)
+        return (
+            select(cls)
+            .outerjoin(Member, (Member.room_id == room) & (Member.user_id == user.id))
+            .outerjoin(Message, Message.id == last.correlate(cls).scalar_subquery())
+            .options(
+                contains_eager(cls.last_message).joinedload(Message.user, innerjoin=False),
+                with_expression(cls.shown_name, direct),
+                with_expression(cls.member_count, members.correlate(cls).scalar_subquery()),
+                with_expression(cls.unread_count, unread.scalar_subquery()),
+            )
+        )
+
+    @classmethod
+    def joined_by(cls, user: User) -> "Select[tuple[Room]]":
+        """The rooms `user` is a member of."""
+        return cls.seen_by(user).where(Member.user_id == user.id, Member.is_banned.is_(False))
+
+    def participants(self) -> list[dict[str, Any]]:
+        """Who is in the room, the longest first, SHOWN at most."""
+        return [one.user.to_peer() for one in rows_of(self.others(0).limit(self.SHOWN))]
+
+    def as_seen_by(self, user: User) -> dict[str, Any]:
+        """The room as `user` reads it, with its participants."""
+        room = db.session.scalar(Room.seen_by(user).where(Room.id == self.id))
+        return {**room.to_dict(), "participants": self.participants()}
 
     def history(self) -> "Select[tuple[Message]]":
         """Everything said here."""
         return select(Message).where(Message.room_id == self.id)
 
     def post(self, user: User, content: str) -> dict[str, Any]:
-        """Store a message, and the room with its first one; returns it as clients read it."""
-        connection, moment = db.session.connection(), now()
-        connection.execute(make_room(connection.dialect.name), {"id": self.id, "at": moment})
+        """Store a message of `user`, who enters by it; returns it as clients read it."""
+        self.enter(user)
+        if self.seat and self.seat.is_muted:
+            raise forbidden("You are muted in this room")
         row = {
             "room_id": self.id,
             "user_id": user.id,
             "content": content,
-            "created_at": moment,
+            "created_at": now(),
+            "edited_at": None,
         }
-        row["id"] = connection.scalar(ADD_MESSAGE, row)
+        row["id"] = db.session.connection().scalar(ADD_MESSAGE, row)
         return Message.as_dict(row, user.name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A room of `seen_by`, as pages read it (docs/rooms.md)."""
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "name": self.shown_name,
+            "ownerId": self.owner_id,
+            "isLocked": self.is_locked,
+            "createdAt": iso(self.created_at),
+            "members": self.member_count,
+            "unread": self.unread_count,
+            "lastMessage": self.last_message.to_dict() if self.last_message else None,
+        }
+
+
+class Member(db.Model):
+    """A user in a room: what they may do there, and how far they have read."""
+
+    __tablename__ = "members"
+
+    room_id: Mapped[str] = mapped_column(ForeignKey("rooms.id"), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True, index=True)
+    is_muted: Mapped[bool] = mapped_column(default=False)
+    is_banned: Mapped[bool] = mapped_column(default=False)
+    read_id: Mapped[int] = mapped_column(BigInteger, default=0)  # the last message read
+    joined_at: Mapped[datetime] = mapped_column(default=now)
+    user: Mapped[User] = relationship(lazy="joined", innerjoin=True)
+
+    @classmethod
+    def find(cls, room: Room, user_id: str | int) -> "Member | None":
+        """The seat of this user in the room."""
+        wanted = (cls.room_id == room.id, cls.user_id == parse_id(user_id))
+        return db.session.scalar(select(cls).where(*wanted))
+
+    @classmethod
+    def load(cls, room: Room, user_id: str | int) -> "Member":
+        """The seat of this user in the room; raises 404."""
+        member = cls.find(room, user_id)
+        if member is None:
+            raise not_found("member")
+        return member
+
+    def to_dict(self) -> dict[str, Any]:
+        """A member as pages read it (docs/rooms.md)."""
+        return {
+            "userId": self.user_id,
+            "name": self.user.name,
+            "isMuted": self.is_muted,
+            "isBanned": self.is_banned,
+            "joinedAt": iso(self.joined_at),
+        }
 
 
 class Message(db.Model):
@@ -452,7 +768,21 @@ class Message(db.Model):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     content: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(default=now)
+    edited_at: Mapped[datetime | None]
     user: Mapped[User] = relationship(lazy="joined", innerjoin=True)
+
+    @classmethod
+    def load(cls, message_id: str | int, room: Room) -> "Message":
+        """A message in the room; raises 404."""
+        message = db.session.scalar(room.history().where(cls.id == parse_id(message_id)))
+        if message is None:
+            raise not_found("message")
+        return message
+
+    def require_author(self, user: User) -> None:
+        """Raise 403 for a message of somebody else."""
+        if self.user_id != user.id:
+            raise forbidden("This message is not yours")
 
     @staticmethod
     def as_dict(row: Mapping[str, Any], user_name: str) -> dict[str, Any]:
@@ -465,6 +795,7 @@ class Message(db.Model):
             "userName": user_name,
             "content": row["content"],
             "createdAt": created,
+            "editedAt": row["edited_at"] and iso(row["edited_at"]),
             "room_id": row["room_id"],
             "user_id": row["user_id"],
             "created_at": created,
@@ -477,13 +808,40 @@ class Message(db.Model):
 
 # Core statements, built once: storing chat messages is the hot path (bench/).
 ADD_MESSAGE = insert(Message.__table__).returning(Message.__table__.c.id)
+FIND_ROOM = (
+    select(
+        *(Room.__table__.c[name] for name in ("id", "kind", "name", "owner_id", "is_locked")),
+        Room.__table__.c.created_at,
+        *(Member.__table__.c[name] for name in ("user_id", "is_muted", "is_banned", "read_id")),
+    )
+    .select_from(Room.__table__)
+    .outerjoin(
+        Member.__table__,
+        (Member.__table__.c.room_id == Room.__table__.c.id)
+        & (Member.__table__.c.user_id == bindparam("user")),
+    )
+    .where(Room.__table__.c.id == bindparam("room"))
+)
 
 
 @cache
 def make_room(dialect: str) -> Any:
-    """Adds the room `id`, made `at`, unless it is there."""
-    values: dict[str, Any] = {"id": bindparam("id"), "created_at": bindparam("at")}
-    return upsert(Room.__table__, dialect).values(values).on_conflict_do_nothing()
+    """Adds the room `id` of `owner`, made `at`, unless it is there; returns the id if it did."""
+    values: dict[str, Any] = {"id": bindparam("id"), "name": bindparam("name")}
+    values |= {"kind": bindparam("kind"), "owner_id": bindparam("owner"), "is_locked": False}
+    values["created_at"] = bindparam("at")
+    table = Room.__table__
+    return upsert(table, dialect).values(values).on_conflict_do_nothing().returning(table.c.id)
+
+
+@cache
+def make_member(dialect: str) -> Any:
+    """Seats `user` in `room`, unless they are there; returns their id if it did."""
+    values: dict[str, Any] = {"room_id": bindparam("room"), "user_id": bindparam("user")}
+    values |= {"is_muted": False, "is_banned": False, "read_id": 0, "joined_at": bindparam("at")}
+    table = Member.__table__
+    added = upsert(table, dialect).values(values).on_conflict_do_nothing()
+    return added.returning(table.c.user_id)
 
 
 class File(db.Model):
@@ -534,6 +892,129 @@ class File(db.Model):
             "size": self.size,
             "createdAt": iso(self.created_at),
         }
+
+
+class Notification(db.Model):
+    """Something a user should know, kept until it is deleted."""
+
+    __tablename__ = "notifications"
+    CATEGORIES = ("info", "warning", "error")
+    LISTED = {"id", "category", "read_at", "created_at"}
+    SEARCHED = ("title", "message")
+    __table_args__ = (Index("notifications_of_user", "user_id", "id"),)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    category: Mapped[str] = mapped_column(default="info")
+    title: Mapped[str]
+    message: Mapped[str] = mapped_column(Text, default="")
+    link: Mapped[str] = mapped_column(default="")
+    read_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    @classmethod
+    def owned_by(cls, user: User) -> "Select[tuple[Notification]]":
+        """What `user` was told."""
+        return select(cls).where(cls.user_id == user.id)
+
+    @classmethod
+    def load(cls, notification_id: str | int, user: User) -> "Notification":
+        """The notification, if `user` was told it; raises 404."""
+        mine = cls.owned_by(user).where(cls.id == parse_id(notification_id))
+        notification = db.session.scalar(mine)
+        if notification is None:
+            raise not_found("notification")
+        return notification
+
+    @classmethod
+    def count_unread(cls, user_ids: Collection[int]) -> dict[int, int]:
+        """How many each of these users has not read."""
+        unread = cls.user_id.in_(user_ids) & cls.read_at.is_(None)
+        counts = select(cls.user_id, func.count()).where(unread).group_by(cls.user_id)
+        found = dict(db.session.execute(counts).all())
+        return {user_id: found.get(user_id, 0) for user_id in user_ids}
+
+    @classmethod
+    def mark(cls, user: User, read: bool, *which: Any) -> list[int]:
+        """Mark those of `user` that meet the conditions `which`; returns the ids that changed."""
+        other = cls.read_at.is_(None) if read else cls.read_at.is_not(None)
+        changed = update(cls).where(cls.user_id == user.id, other, *which)
+        statement = changed.values(read_at=now() if read else None).returning(cls.id)
+        return sorted(db.session.scalars(statement))
+
+    @classmethod
+    def delete_read(cls, user: User) -> list[int]:
+        """Delete all that `user` has read; returns their ids."""
+        read = (cls.user_id == user.id) & cls.read_at.is_not(None)
+        return sorted(db.session.scalars(delete(cls).where(read).returning(cls.id)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What pages read (docs/notifications.md)."""
+        return {
+            "id": self.id,
+            "category": self.category,
+            "title": self.title,
+            "message": self.message,
+            "link": self.link,
+            "read": self.read_at is not None,
+            "readAt": self.read_at and iso(self.read_at),
+            "createdAt": iso(self.created_at),
+        }
+
+
+class PushSubscription(db.Model):
+    """A browser that takes notifications while no page is open (RFC 8030, RFC 8291)."""
+
+    __tablename__ = "push_subscriptions"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    endpoint: Mapped[str] = mapped_column(unique=True)
+    p256dh: Mapped[str]
+    auth: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    PER_USER = 20
+
+    @classmethod
+    def keep(cls, user: User, endpoint: str, p256dh: str, auth: str) -> "PushSubscription":
+        """Store what a browser of `user` subscribed; of too many the oldest go.
+
+        An endpoint belongs to the account that named it last: browsers change hands.
+        """
+        facts = {"user_id": user.id, "p256dh": p256dh, "auth": auth, "created_at": now()}
+        added = upsert(cls).values(endpoint=endpoint, **facts)
+        stored = added.on_conflict_do_update(index_elements=["endpoint"], set_=facts)
+        row_id = db.session.scalar(stored.returning(cls.id))
+        newest = cls.owned_by(user).order_by(cls.created_at.desc(), cls.id.desc())
+        kept = newest.with_only_columns(cls.id).limit(cls.PER_USER)
+        db.session.execute(delete(cls).where(cls.user_id == user.id, cls.id.not_in(kept)))
+        return db.session.get(cls, row_id, populate_existing=True)
+
+    @classmethod
+    def owned_by(cls, user: User) -> "Select[tuple[PushSubscription]]":
+        """The browsers of `user`."""
+        return select(cls).where(cls.user_id == user.id)
+
+    @classmethod
+    def forget(cls, user: User, endpoint: str) -> None:
+        """Delete the subscription of a browser of `user`, if there is one."""
+        db.session.execute(delete(cls).where(cls.user_id == user.id, cls.endpoint == endpoint))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What its browser may know."""
+        return {"id": self.id, "endpoint": self.endpoint, "createdAt": iso(self.created_at)}
+
+
+class Retained(db.Model):
+    """The last message of a page's bus topic that asked to be kept for who comes later."""
+
+    __tablename__ = "retained"
+
+    scope: Mapped[str] = mapped_column(primary_key=True)  # whose bus: "" everybody's, or a user id
+    topic: Mapped[str] = mapped_column(primary_key=True)
+    data: Mapped[str] = mapped_column(Text)
+    seq: Mapped[int] = mapped_column(BigInteger)
 
 
 class Receipt(db.Model):

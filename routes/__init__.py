@@ -6,7 +6,19 @@ blueprint in the tuple below; and, to be told live, its topic in sockets/widget.
 `health` is not in the tuple because socket processes answer it too.
 """
 
-from routes import auth, files, health, pages, passwords, rooms, sessions, todos, users
+from routes import (
+    auth,
+    files,
+    health,
+    members,
+    notifications,
+    pages,
+    passwords,
+    rooms,
+    sessions,
+    todos,
+    users,
+)
 
 __all__ = ["blueprints", "health"]
 
@@ -18,5 +30,7 @@ blueprints = (
     users.bp,
     todos.bp,
     rooms.bp,
+    members.bp,
     files.bp,
+    notifications.bp,
 )

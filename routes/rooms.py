@@ -1,14 +1,54 @@
-"""Rooms: their history, and posting without a socket (docs/frontends/larc.md)."""
+"""Rooms, their history, and posting without a socket (docs/rooms.md)."""
 
-from flask import Blueprint, Response, g
+import secrets
+from typing import Annotated, Any, Literal
+
+from flask import Blueprint, Response, g, request
+from pydantic import Field
+from sqlalchemy import func, select
 
 from auth import signed_in
-from events import record_message
-from models import Message, Room
-from routes.rest import answer_list, first_answer, parse_body, saved
-from validation import Input, RequiredText
+from errors import bad_request, forbidden
+from events import (
+    record,
+    record_deletion,
+    record_member,
+    record_message,
+    record_removal,
+    record_room,
+)
+from models import Member, Message, Room, User, db, now, rows_of
+from routes.rest import (
+    NO_VALUE,
+    answer,
+    answer_list,
+    deleted,
+    first_answer,
+    parse_body,
+    saved,
+    whole,
+)
+from validation import Input, Name, RequiredName, RequiredText
 
 bp = Blueprint("rooms", __name__, url_prefix="/api/rooms")
+Id = Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+
+class NewRoom(Input):
+    """`{id?, name?, kind?, members?}`, or `{userId}` for the direct room with that user."""
+
+    id: str | None = None
+    name: Name = ""
+    kind: Literal["public", "private"] = "public"
+    members: Annotated[list[Id], Field(max_length=100)] = []
+    userId: Id | None = None
+
+
+class RoomChanges(Input):
+    """Any of `{name, isLocked}`; what is missing stays as it is."""
+
+    name: RequiredName = ""
+    isLocked: bool = False
 
 
 class NewMessage(Input):
@@ -17,11 +57,168 @@ class NewMessage(Input):
     content: RequiredText
 
 
+class Marker(Input):
+    """`{messageId?}`: the last message when missing."""
+
+    messageId: Annotated[int, Field(ge=1, le=2**53)] | None = None
+
+
+# Rooms
+
+
+@bp.get("")
+@signed_in
+def list_rooms() -> Response:
+    """The rooms of the caller, the one with the latest message first."""
+    statement = Room.joined_by(g.user)
+    if not sorts():
+        latest = func.coalesce(Message.created_at, Room.created_at)
+        statement = statement.order_by(latest.desc())
+    return answer_list(statement, Room)
+
+
+@bp.post("")
+@signed_in
+def create_room() -> Response:
+    """Make a room of the caller: 201, or 409; with `userId` the direct one: 201, or 200."""
+    if first := first_answer(g.user):
+        return first
+    form = parse_body(NewRoom)
+    if form.userId is not None:
+        return open_direct(form.userId)
+    room_id = secrets.token_urlsafe(12) if form.id is None else form.id
+    room = Room.create(room_id, form.kind, form.name or room_id, g.user)
+    for user in users_of(form.members):
+        if room.seat_user(user):
+            tell_invited(room, user)
+    return saved(room.as_seen_by(g.user), 201)
+
+
+def open_direct(user_id: int) -> Response:
+    """Answer the direct room of the caller and this user, which is made once."""
+    other = User.load(user_id)
+    if other.id == g.user.id:
+        text = "UserId must be that of somebody else"
+        raise bad_request(text, {"userId": [text]})
+    room, made = Room.between(g.user, other)
+    if made:
+        tell_invited(room, other)
+    return saved(room.as_seen_by(g.user), 201 if made else 200)
+
+
+def users_of(ids: list[int]) -> list[User]:
+    """The users of these ids; raises 400 when one is missing."""
+    users = list(rows_of(select(User).where(User.id.in_(set(ids)))))
+    if missing := set(ids) - {user.id for user in users}:
+        text = f"There is no user {min(missing)}"
+        raise bad_request(text, {"members": [text]})
+    return users
+
+
+def tell_invited(room: Room, user: User) -> None:
+    """Tell the room of its new member, and the member, who cannot hear it yet, of the room."""
+    record_member(room, Member.load(room, user.id))
+    record(user.topic, "room-added", {"roomId": room.id, "kind": room.kind, "name": room.name})
+
+
+@bp.get("/<room_id>")
+@signed_in
+def show_room(room_id: str) -> Response:
+    """One room with its participants."""
+    return answer(Room.load_existing(room_id, g.user).as_seen_by(g.user))
+
+
+@bp.put("/<room_id>")
+@bp.patch("/<room_id>")
+@signed_in
+def update_room(room_id: str) -> Response:
+    """Change the name or the lock, by the owner."""
+    room = Room.load_existing(room_id, g.user)
+    room.require_seats()
+    room.require_owner(g.user)
+    form = parse_body(RoomChanges)
+    if form.model_fields_set:
+        names = {"name": "name", "isLocked": "is_locked"}
+        room.change(**{names[name]: getattr(form, name) for name in form.model_fields_set})
+        record_room(room)
+    return saved(room.as_seen_by(g.user))
+
+
+@bp.delete("/<room_id>")
+@signed_in
+def delete_room(room_id: str) -> Response:
+    """Delete a private room in which the owner is alone."""
+    room = Room.load_existing(room_id, g.user)
+    room.require_owner(g.user)
+    room.delete(g.user)
+    record_removal(room, g.user, "deleted")
+    return deleted(room.id)
+
+
+# The caller's own seat
+
+
+@bp.post("/<room_id>/join")
+@signed_in
+def join_room(room_id: str) -> Response:
+    """Take a seat: 200 with the room; 403 when it is locked."""
+    room = Room.load(room_id, g.user)
+    seated = room.seat is not None
+    room.enter(g.user)
+    if not seated:
+        record_member(room, Member.load(room, g.user.id))
+    return saved(room.as_seen_by(g.user))
+
+
+@bp.post("/<room_id>/leave")
+@signed_in
+def leave_room(room_id: str) -> Response:
+    """Give the seat back; who has none has left already."""
+    room = Room.load_existing(room_id, g.user)
+    room.require_seats()
+    if member := Member.find(room, g.user.id):
+        handed_over = room.remove(member)
+        record_removal(room, g.user, "left")
+        if handed_over:
+            record_room(room)
+    return saved({"ok": True, "id": room.id})
+
+
+@bp.post("/<room_id>/read")
+@signed_in
+def mark_read(room_id: str) -> Response:
+    """Move the read marker forward, and tell the caller's other devices."""
+    room = Room.load_existing(room_id, g.user)
+    marker, moved = room.mark_read(g.user, parse_body(Marker).messageId)
+    data: dict[str, Any] = {"roomId": room.id, "messageId": marker}
+    data["unread"] = room.as_seen_by(g.user)["unread"]
+    if moved:
+        record(g.user.topic, "room-read", data)
+    return saved(data)
+
+
+# Messages
+
+
 @bp.get("/<room_id>/messages")
 @signed_in
 def list_messages(room_id: str) -> Response:
-    """The latest messages, oldest first."""
-    return answer_list(Room.load(room_id, g.user).history(), Message, oldest_first=True)
+    """The latest messages, oldest first; with `before` or `after` those next to that message."""
+    room = Room.load(room_id, g.user)
+    before, after = whole("before", 0, 1), whole("after", 0, 1)
+    statement = room.history()
+    if before:
+        statement = statement.where(Message.id < before)
+    if after:
+        statement = statement.where(Message.id > after)
+        if not sorts():  # the next ones, not the latest
+            return answer_list(statement.order_by(Message.id), Message)
+    return answer_list(statement, Message, oldest_first=True)
+
+
+def sorts() -> bool:
+    """Whether the caller asks for an order of their own."""
+    return request.args.get("sort", "") not in NO_VALUE
 
 
 @bp.post("/<room_id>/messages")
@@ -35,3 +232,33 @@ def post_message(room_id: str) -> Response:
     message = room.post(g.user, form.content)
     record_message(room, message)
     return saved(message, 201)
+
+
+@bp.put("/<room_id>/messages/<message_id>")
+@bp.patch("/<room_id>/messages/<message_id>")
+@signed_in
+def edit_message(room_id: str, message_id: str) -> Response:
+    """Change what one said oneself."""
+    room = Room.load_existing(room_id, g.user)
+    message = Message.load(message_id, room)
+    message.require_author(g.user)
+    if room.seat and room.seat.is_muted:
+        raise forbidden("You are muted in this room")
+    message.content, message.edited_at = parse_body(NewMessage).content, now()
+    db.session.flush()
+    record(room.topic, "message-edited", {"roomId": room.id, "message": message.to_dict()})
+    return saved(message.to_dict())
+
+
+@bp.delete("/<room_id>/messages/<message_id>")
+@signed_in
+def delete_message(room_id: str, message_id: str) -> Response:
+    """Take back what one said; the owner and admins take back anything."""
+    room = Room.load_existing(room_id, g.user)
+    message = Message.load(message_id, room)
+    if not room.is_owned_by(g.user):
+        message.require_author(g.user)
+    db.session.delete(message)
+    db.session.flush()
+    record_deletion(room, message.id)
+    return deleted(message.id)

@@ -10,7 +10,7 @@ import _thread
 import signal as signals
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -20,9 +20,12 @@ from flask_sock import Sock
 
 import events
 from auth import current_session
+from bus import Event
 from errors import WharfError, unauthorized
 from models import Session, db
+from rate_limits import caller_address
 from sockets import chat, crdt
+from sockets.capacity import Seats, Traffic
 from sockets.connection import CLOSE_SECONDS, Connection, Limits
 from sockets.dialect import Dialect
 from sockets.flusher import Flusher, Job
@@ -45,12 +48,45 @@ class NoThread:
         """Does not."""
 
 
+class MeasuredHub(Hub):
+    """The hub, with a look at the clock for each batch of events it tells."""
+
+    def __init__(self, traffic: Traffic) -> None:
+        super().__init__(events.read, events.last_seqs)
+        self.traffic = traffic
+        self.waiting_since: float | None = None  # when the first of the next batch was told to us
+
+    def hear(self, told: list[Event]) -> None:
+        """Queue events of the bus for delivery: our own come right after their commit."""
+        self.waiting_since = self.waiting_since or time.monotonic()
+        self.flusher.queue_events(told)
+
+    def deliver(self, events: Sequence[Event]) -> None:
+        since, self.waiting_since = self.waiting_since, None
+        super().deliver(events)
+        if events and since:
+            self.traffic.deliveries += 1
+            self.traffic.delivery_seconds += time.monotonic() - since
+
+    def subscribe(self, connection: Connection, name: str, since: int | None = None) -> int:
+        self.traffic.resumed += since is not None
+        return super().subscribe(connection, name, since)
+
+
 class Realtime:
     """The hub of an app with its flusher; runs from the first socket on."""
 
     def __init__(self, app: Flask) -> None:
         self.app = app
-        self.hub = Hub(events.read, events.last_seqs)
+        config = app.config
+        self.traffic = Traffic(config["MAX_QUEUED_BYTES"])
+        limits = {
+            "process": config["MAX_SOCKETS"],
+            "address": config["MAX_SOCKETS_PER_ADDRESS"],
+            "user": config["MAX_SOCKETS_PER_USER"],
+        }
+        self.seats = Seats(limits, self.traffic)
+        self.hub = MeasuredHub(self.traffic)
         self.flusher = Flusher(self.hub, self.transaction, self.report)
         self.lock = threading.Lock()
         self.running = False
@@ -62,7 +98,7 @@ class Realtime:
                 self.running = True
                 self.flusher.start()
                 self.hub.start()
-                self.app.extensions["bus"].subscribe(self.flusher.queue_events, self.flusher.check)
+                self.app.extensions["bus"].subscribe(self.hub.hear, self.flusher.check)
 
     def stop(self) -> None:
         """Close every socket with 1001, end those that do not answer, stop the threads."""
@@ -108,8 +144,10 @@ def get_dialect() -> Dialect:
 @bp.before_request
 def identify() -> None:
     """Find out who calls before the upgrade; a plain 401 or 403 where the contract allows it."""
-    dialect = get_dialect()
+    dialect, seats = get_dialect(), realtime().seats
     g.user, g.session_id, g.refused = None, "", False
+    g.seats = []
+    seats.enter(caller_address(), g.seats)  # first: a crowd shall not reach the database
     try:
         if session := current_session():
             g.user, g.session_id = session.user, session.id
@@ -121,21 +159,38 @@ def identify() -> None:
         g.refused = True
     else:
         dialect.admit(g.user)
+        if g.user:
+            g.user_id = g.user.id
+            seats.take("user", str(g.user_id), g.seats)
+
+
+@bp.teardown_request
+def free_seats(_error: BaseException | None) -> None:
+    """However a socket ended, in its handshake or later, its places are free again."""
+    realtime().seats.leave(g.get("seats", []))
+
+
+def realtime() -> Realtime:
+    """The sockets of the current app."""
+    found: Realtime = current_app.extensions["realtime"]
+    return found
 
 
 def serve_socket(ws: Any) -> None:
     """Speak with one client until it or we close."""
     ws.connected = False  # from here on the socket is ours; flask-sock shall not write a close
-    realtime: Realtime = current_app.extensions["realtime"]
-    realtime.start()
-    dialect = get_dialect()
-    connection = Connection(ws.sock, g.user, dialect, limits_of(dialect), g.session_id)
+    house, dialect = realtime(), get_dialect()
+    house.start()
+    connection = Connection(
+        ws.sock, g.user, dialect, limits_of(dialect), g.session_id, house.traffic
+    )
+    g.connection_id = connection.id  # for logs
     dialect.prepare(connection)
     db.session.remove()  # no session is held while waiting for messages
     if g.refused:
-        refuse(realtime.hub, connection)
+        refuse(house.hub, connection)
     else:
-        converse(realtime, connection)
+        converse(house, connection)
 
 
 for address in ("/", "/ws", "/sync"):
@@ -162,10 +217,10 @@ def refuse(hub: Hub, connection: Connection) -> None:
     hub.remove(connection)
 
 
-def converse(realtime: Realtime, connection: Connection) -> None:
+def converse(house: Realtime, connection: Connection) -> None:
     """Queue what the client sends; at the end its dialect says goodbye and the hub forgets it."""
-    dialect, flusher = connection.dialect, realtime.flusher
-    realtime.hub.add(connection)
+    dialect, flusher = connection.dialect, house.flusher
+    house.hub.add(connection)
     flusher.submit(Job(connection, enter))
     try:
         for message in connection.messages():

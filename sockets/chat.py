@@ -5,17 +5,18 @@ The same sockets also speak the widget's words (widget.py): one table serves bot
 
 import json
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from bus import Event
-from events import record_message, signal
-from models import Receipt, Room
+from errors import forbidden
+from events import record, record_deletion, record_message, signal
+from models import Message, Receipt, Room, db, now
 from sockets.connection import Connection
-from sockets.dialect import Dialect, Frame, Handlers, Seq, merge, to_frame
+from sockets.dialect import Frame, Handlers, Seq, merge, to_frame
 from sockets.widget import HANDLERS as WIDGET_HANDLERS
-from sockets.widget import encode_change
+from sockets.widget import WidgetDialect, encode_change
 from validation import RequiredText
 
 EVERYBODY = "everybody"
@@ -39,6 +40,24 @@ class ChatMessage(InRoom):
     content: RequiredText
 
 
+class OneMessage(InRoom):
+    """`{roomId, messageId}`."""
+
+    messageId: int
+
+
+class EditMessage(OneMessage):
+    """`{roomId, messageId, content}`."""
+
+    content: RequiredText
+
+
+class Marker(InRoom):
+    """`{roomId, messageId?}`: the last message without it."""
+
+    messageId: Annotated[int, Field(ge=1, le=2**53)] | None = None
+
+
 class Relayed(Frame):
     """A frame that is passed on whole, its id as it is."""
 
@@ -54,33 +73,31 @@ class Direct(Relayed):
 
 
 def join_room(connection: Connection, frame: JoinRoom) -> None:
-    """Let the client hear the room and know who is there, and tell the others of the client."""
+    """Let the client hear the room and know who is there; the others hear of a new user."""
     room, hub = Room.load(frame.roomId, connection.user), connection.hub
-    seq = hub.subscribe(connection, room.topic, frame.since)
-    joined = {"roomId": room.id, "user": connection.user.to_peer(), "seq": seq}
-    signal(room.topic, "user-joined", joined, skip=connection.id)
-    # Only here: a list of everybody, to everybody, for each who joins, would be too much.
-    members = {peer.user.id: peer.user.to_peer() for peer in hub.members(room.topic)}
-    answer = {"type": "user-joined", **joined, "members": list(members.values())}
-    connection.reply(to_frame(answer))
+    room.enter(connection.user)
+    hub.subscribe(connection, room.topic, frame.since)
+    answer = partial(welcome, connection, room.id)
+    connection.after_commit(partial(hub.presence.enter, room.topic, connection, answer))
+
+
+def welcome(connection: Connection, room_id: str, members: list[dict[str, Any]]) -> None:
+    """Tell a client that it has joined, and who is there.
+
+    Only this client: a list of everybody, to everybody, for each who joins, would be too much.
+    """
+    joined = {"roomId": room_id, "user": connection.user.to_peer()}
+    seq = connection.hub.seq_of(Room.topic_of(room_id), connection)
+    joined |= {"seq": seq, "members": members}
+    connection.send(to_frame({"type": "user-joined", **joined}))
 
 
 def leave_room(connection: Connection, frame: InRoom) -> None:
-    """Let the client hear the room no longer, and tell those who remain."""
-    if Room.topic_of(frame.roomId) in connection.topics:
-        leave(connection, frame.roomId)
+    """Let the client hear the room no longer; the others hear when the user is gone.
 
-
-def leave(connection: Connection, room_id: str) -> None:
-    """Take the client out of a room, after the commit, and tell the others.
-
-    `stays` says that the same user is still there with another socket.
+    At once, like joining: a client may do both in one breath.
     """
-    topic, hub, user = Room.topic_of(room_id), connection.hub, connection.user
-    connection.after_commit(partial(hub.unsubscribe, connection, topic))
-    others = (peer for peer in hub.members(topic) if peer is not connection)
-    stays = any(peer.user.id == user.id for peer in others)
-    signal(topic, "user-left", {"roomId": room_id, "user": user.to_peer(), "stays": stays})
+    connection.hub.unsubscribe(connection, Room.topic_of(frame.roomId))
 
 
 def post_message(connection: Connection, frame: ChatMessage) -> None:
@@ -104,9 +121,46 @@ def acknowledge(connection: Connection, frame: ChatMessage, message: dict[str, A
     connection.reply(to_frame({"type": "ack", "id": frame.id, "message": message}))
 
 
+def edit_message(connection: Connection, frame: EditMessage) -> None:
+    """Change what one said oneself, and tell the room."""
+    user = connection.user
+    room = Room.load_existing(frame.roomId, user)
+    message = Message.load(frame.messageId, room)
+    message.require_author(user)
+    if room.seat and room.seat.is_muted:
+        raise forbidden("You are muted in this room")
+    message.content, message.edited_at = frame.content, now()
+    db.session.flush()
+    record(room.topic, "message-edited", {"roomId": room.id, "message": message.to_dict()})
+
+
+def delete_message(connection: Connection, frame: OneMessage) -> None:
+    """Take back what one said, the owner of the room anything, and tell the room."""
+    user = connection.user
+    room = Room.load_existing(frame.roomId, user)
+    message = Message.load(frame.messageId, room)
+    if not room.is_owned_by(user):
+        message.require_author(user)
+    db.session.delete(message)
+    db.session.flush()
+    record_deletion(room, message.id)
+
+
+def mark_read(connection: Connection, frame: Marker) -> None:
+    """Move the read marker forward, and tell all devices of the user."""
+    user = connection.user
+    room = Room.load_existing(frame.roomId, user)
+    marker, moved = room.mark_read(user, frame.messageId)
+    if moved:
+        data = {"roomId": room.id, "messageId": marker}
+        record(user.topic, "room-read", {**data, "unread": room.as_seen_by(user)["unread"]})
+
+
 def tell_typing(connection: Connection, frame: InRoom) -> None:
-    """Tell the others in the room that this user types; never stored."""
+    """Tell the others in the room that this user types; never stored. Raises 403 outside."""
     topic = Room.topic_of(frame.roomId)
+    if topic not in connection.topics:
+        raise forbidden("Join the room first")
     data = {"roomId": frame.roomId, "user": connection.user.to_peer()}
     signal(topic, "user-typing", data, skip=connection.id)
 
@@ -125,29 +179,32 @@ CHAT_HANDLERS: Handlers = {
     "join-room": (JoinRoom, join_room),
     "leave-room": (InRoom, leave_room),
     "chat-message": (ChatMessage, post_message),
+    "edit-message": (EditMessage, edit_message),
+    "delete-message": (OneMessage, delete_message),
+    "read": (Marker, mark_read),
     "typing": (InRoom, tell_typing),
     "broadcast": (Relayed, broadcast),
     "direct": (Direct, send_direct),
 }
 
 
-class ChatDialect(Dialect):
+class ChatDialect(WidgetDialect):
     """Chat pages, and the chat widget, on one socket."""
 
     handlers = merge(CHAT_HANDLERS, WIDGET_HANDLERS)
-    closes_unauthorized = True
 
     def open(self, connection: Connection) -> None:
-        """Greet; listen for broadcasts."""
-        connection.hub.subscribe(connection, EVERYBODY)
-        connection.reply(to_frame({"type": "connected", "user": connection.user.to_dict()}))
+        """Greet; users listen for broadcasts."""
+        super().open(connection)
+        user = connection.user
+        connection.reply(to_frame({"type": "connected", "user": user and user.to_dict()}))
+        if user:
+            self.welcome(connection)
 
-    def closed(self, connection: Connection) -> None:
-        """A dropped client leaves its rooms."""
-        for topic in connection.topics:
-            kind, _, room_id = topic.partition(":")
-            if kind == "room":
-                leave(connection, room_id)
+    def welcome(self, connection: Connection) -> None:
+        """Listen for broadcasts."""
+        super().welcome(connection)
+        connection.hub.subscribe(connection, EVERYBODY)
 
     def encode(self, event: Event) -> dict[str, Any] | None:
         """Events as chat pages read them; stored ones with their seq."""
@@ -157,6 +214,10 @@ class ChatDialect(Dialect):
         if event.type == "changed":
             return encode_change(event)
         message = {"type": event.type, **event.data}
+        if event.type in ("user-joined", "user-left"):
+            message["roomId"] = event.topic.partition(":")[2]
+            if event.type == "user-left":
+                message["stays"] = False  # clients of earlier versions look
         if event.seq:
             message["seq"] = event.seq
         return message

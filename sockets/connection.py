@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sockets import framing
+from sockets.capacity import Traffic
 from sockets.framing import Closing, FrameReader, Oversized, Pinged
 from sockets.waiting import wait_readable, wait_writable
 
@@ -50,6 +51,7 @@ class Connection:
         dialect: "Dialect",
         limits: Limits,
         session_id: str = "",
+        traffic: Traffic | None = None,
     ) -> None:
         self.id = secrets.token_hex(8)
         self.user = user
@@ -57,10 +59,13 @@ class Connection:
         self.dialect = dialect
         self.hub: Hub  # set by Hub.add
         self.topics: set[str] = set()
+        self.behind: dict[str, int] = {}  # topics it still reads, with the last seq it was sent
+        self.suspect = False  # a message of it failed: its others are committed alone
         self.state: Any = None  # what the dialect keeps about this client
         self.replies: list[bytes] = []  # leave when what they report is committed
         self.effects: list[Callable[[], None]] = []  # happen when the message is committed
         self.limits = limits
+        self.traffic = traffic or Traffic()
         self.sock = sock
         self.reader = FrameReader(limits.frame_bytes)
         self.lock = threading.Lock()
@@ -111,7 +116,10 @@ class Connection:
             self.shut_down()
             return []
         self.heard = True
-        return self.reader.feed(data)
+        received = self.reader.feed(data)
+        self.traffic.bytes_in += len(data)
+        self.traffic.frames_in += len(received)
+        return received
 
     def answer_close(self, code: int) -> None:
         """Echo the peer's close, or tell it what was wrong; then end the stream."""
@@ -170,6 +178,7 @@ class Connection:
             if self.gone or self.closing:
                 return
             self.closing = last
+            self.traffic.count_sent(data)
             if not self.queue:
                 rest = self.write_now(data)
                 if not rest:
@@ -180,7 +189,10 @@ class Connection:
             self.queued += len(data)
             if self.queued > self.limits.queue_bytes:
                 self.cut_off()
+            crowded = self.traffic.note_queue(self, self.queued)
             self.start_draining()
+        if crowded:
+            self.traffic.relieve()
 
     def write_now(self, data: bytes) -> bytes:
         """Write what the kernel takes at once; returns the rest."""
@@ -191,6 +203,7 @@ class Connection:
         except OSError:
             self.shut_down()
             return b""
+        self.traffic.bytes_out += sent
         return data[sent:] if sent < len(data) else b""
 
     def cut_off(self) -> None:
@@ -202,6 +215,17 @@ class Connection:
         self.queued = len(self.queue[0])
         self.closing = True
         self.deadline = time.monotonic() + CUT_SECONDS
+        self.traffic.slow_closes += 1
+
+    def cut(self) -> None:
+        """Cut off for the sake of the others; who is on the way out already, ends at once."""
+        with self.lock:
+            if self.gone or self.closing:
+                self.shut_down()
+            else:
+                self.cut_off()
+                self.traffic.note_queue(self, self.queued)
+                self.start_draining()
 
     def start_draining(self) -> None:
         """Let a background thread write the queue as the client reads."""
@@ -223,6 +247,9 @@ class Connection:
                     break
         if not self.gone:
             self.dialect.drained(self)
+            return
+        with self.lock:
+            self.queue.clear()  # megabytes, which nobody will read
 
     def write_queue(self) -> bool:
         """Write the queue until the kernel takes no more; whether it is empty now."""
@@ -235,6 +262,7 @@ class Connection:
                 self.queue.appendleft(rest)
                 break
             self.partial = False
+        self.traffic.note_queue(self, self.queued)
         return not self.queue
 
     # The end
@@ -251,7 +279,7 @@ class Connection:
                 self.shut_down()
         elif now > self.next_ping:
             self.next_ping = now + self.limits.ping_seconds
-            self.strikes = 0
+            self.strikes, self.suspect = 0, False
             if not self.heard:
                 self.shut_down()
             else:
@@ -261,5 +289,6 @@ class Connection:
     def shut_down(self) -> None:
         """End the stream, so that whoever reads or writes it wakes up."""
         self.gone = True
+        self.traffic.note_queue(self, 0)
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)

@@ -24,11 +24,11 @@ from sockets.connection import Connection
 from sockets.dialect import Dialect, Frame, Handler, Handlers, text_frame, to_frame, to_json
 from sockets.flusher import Job
 from sockets.framing import TRY_AGAIN_LATER
+from sockets.hub import CROWDED_BYTES
 from validation import Plain
 
 PULL_SECONDS = 1.0  # a client that has not pulled by then is served live
 REFUSALS = 100  # error frames in answer to one message
-CROWDED_BYTES = 1_000_000  # queued for one client: the next page waits until it has read
 
 
 # Cells above a cursor, for replicas that have pulled (None) or were told a version.
@@ -250,11 +250,13 @@ class CrdtDialect(Dialect):
 
     def drained(self, connection: Connection) -> None:
         """The client has read everything: the next page may go."""
+        super().drained(connection)
         if connection.state.due:
             connection.hub.flusher.poke(connection)
 
     def tick(self, connection: Connection, now: float) -> None:
         """Serve a client live that never pulled, and try again what failed."""
+        super().tick(connection, now)
         replica: Replica = connection.state
         waiting = replica.cursor is None and replica.channel and now > replica.live_at
         if waiting or (replica.due and replica.cursor is not None and not connection.queued):

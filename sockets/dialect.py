@@ -148,11 +148,19 @@ class Dialect:
         worded = (self.encode(event) for event in events)
         return b"".join(to_frame(message) for message in worded if message is not None)
 
+    def missed_frames(self, connection: Connection, events: Sequence[Event]) -> bytes:
+        """The frames of events this client missed."""
+        return self.join_frames(events)
+
     def drained(self, connection: Connection) -> None:
-        """A slow client has read everything that was queued."""
+        """A slow client has read everything that was queued: it may have the next page."""
+        if connection.behind:
+            connection.hub.flusher.poke(connection)
 
     def tick(self, connection: Connection, now: float) -> None:
-        """Called a few times a second, with the monotonic time."""
+        """Called a few times a second, with the monotonic time; tries again what failed."""
+        if connection.behind and not connection.queued:
+            connection.hub.flusher.poke(connection)
 
     def pump(self, connection: Connection) -> None:
         """Send what is waiting in the database; the flusher calls it after a poke."""

@@ -119,6 +119,7 @@ class Flusher:
             with self.transaction():
                 self.hub.deliver(told)
                 for connection in pokes:
+                    self.hub.replay(connection)
                     connection.dialect.pump(connection)
                 if uncertain:
                     self.hub.catch_up()
@@ -133,38 +134,52 @@ class Flusher:
         return jobs
 
     def run(self, jobs: list[Job]) -> None:
-        """Commit the jobs together; if that fails one by one, so that a bad one fails alone."""
-        error = self.attempt(jobs)
-        if isinstance(error, OperationalError):  # locked, or restarting: not a bad job's fault
-            error = self.attempt(jobs)
-        if isinstance(error, OperationalError):
-            for job in jobs:
-                self.report(job, error)
-        elif error:
-            self.run_alone(jobs)
+        """Commit the jobs together; a client whose message fails has its own committed alone.
+
+        It stays a suspect until its next ping, so that it cannot slow the others down for long.
+        """
+        suspects = {job.connection for job in jobs if job.connection.suspect}
+        while together := [job for job in jobs if job.connection not in suspects]:
+            error, culprit = self.attempt(together)
+            if isinstance(error, OperationalError):  # locked, or restarting: nobody's fault
+                error, culprit = self.attempt(together)
+            if isinstance(error, OperationalError):
+                for job in together:
+                    self.report(job, error)
+            elif error and culprit:
+                culprit.connection.suspect = True
+                suspects.add(culprit.connection)
+                continue
+            elif error:  # the commit failed, for the sake of any of them
+                self.run_alone(together)
+            break
+        self.run_alone([job for job in jobs if job.connection in suspects])
 
     def run_alone(self, jobs: list[Job]) -> None:
         """Commit the jobs one by one, and report those that fail."""
         for job in jobs:
-            if error := self.attempt([job]):
+            error, _ = self.attempt([job])
+            if error:
                 self.report(job, error)
 
-    def attempt(self, jobs: list[Job]) -> Exception | None:
+    def attempt(self, jobs: list[Job]) -> tuple[Exception | None, Job | None]:
         """Run the jobs in one transaction; effects and replies follow its commit.
 
-        Returns what made it fail, and then nothing happened.
+        Returns what made it fail, and the job it was; then nothing happened.
         """
+        current: Job | None = None
         try:
             with self.transaction():
-                for job in jobs:
-                    job.handle(job.connection, *job.args)
+                for current in jobs:
+                    current.handle(current.connection, *current.args)
+                current = None
         except Exception as error:
             for job in jobs:
                 job.connection.roll_back()
-            return error
+            return error, current
         for job in jobs:
             job.connection.commit()
-        return None
+        return None, None
 
     def finish(self, jobs: list[Job]) -> None:
         """Let clients go on that wait until their messages are handled."""

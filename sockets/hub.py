@@ -9,11 +9,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from bus import SESSIONS_ENDED, Event
 from sockets.connection import Connection
 from sockets.framing import GOING_AWAY, UNAUTHORIZED
+from sockets.presence import PRESENCE, Presence
 
 log = logging.getLogger(__name__)
 
@@ -22,43 +25,48 @@ if TYPE_CHECKING:
 
 SWEEP_SECONDS = 2.0  # how long an event may stay unnoticed that the bus lost without a trace
 TICK_SECONDS = 0.25
+MEMBER_REMOVED = "member-removed"  # `{roomId, userId, reason}`: that user may hear it no longer
+CROWDED_BYTES = 1_000_000  # queued for one client: the next page waits until it has read
 
 
 class Listeners:
-    """Who hears one topic here: the connections by dialect, and the last seq told to them."""
+    """Who hears one topic here: the connections by dialect, and the last seq told to them.
+
+    Those `behind` still read what they missed, and hear nothing new before they have it all.
+    """
 
     def __init__(self, seq: int) -> None:
         self.seq = seq
         self.members: dict[Any, dict[str, Connection]] = {}
+        self.behind: dict[str, Connection] = {}
 
     def add(self, connection: Connection) -> None:
         """Let `connection` hear this topic."""
+        self.behind.pop(connection.id, None)
         self.members.setdefault(connection.dialect, {})[connection.id] = connection
+
+    def hold(self, connection: Connection) -> None:
+        """Let `connection` read first what it missed."""
+        self.discard(connection)
+        self.behind[connection.id] = connection
 
     def discard(self, connection: Connection) -> None:
         """Let `connection` hear it no longer."""
+        self.behind.pop(connection.id, None)
         group = self.members.get(connection.dialect, {})
         group.pop(connection.id, None)
         if not group:
             self.members.pop(connection.dialect, None)
 
     def tell(self, events: Sequence[Event]) -> None:
-        """Let every dialect tell its connections; close those whose session ended."""
-        ended = {id for event in events if event.type == SESSIONS_ENDED for id in event.data["ids"]}
-        if ended:
-            self.close_sessions(ended)
-            events = [event for event in events if event.type != SESSIONS_ENDED]
-        if not events:
-            return
+        """Let every dialect tell its connections."""
         for dialect, group in list(self.members.items()):
             dialect.deliver(list(group.values()), events)
 
-    def close_sessions(self, ended: set[str]) -> None:
-        """Close the connections of these sessions with 4001."""
-        for group in self.members.values():
-            for connection in list(group.values()):
-                if connection.session_id in ended:
-                    connection.close(UNAUTHORIZED, "session ended")
+    def everybody(self) -> list[Connection]:
+        """The connections that hear this topic, or will."""
+        groups = (*self.members.values(), self.behind)
+        return [connection for group in groups for connection in group.values()]
 
 
 class Hub:
@@ -76,6 +84,7 @@ class Hub:
         self.read = read
         self.last_seqs = last_seqs
         self.connections: dict[str, Connection] = {}
+        self.presence = Presence(self)
         self.topics: dict[str, Listeners] = {}
         self.flusher: Flusher  # set by the flusher, which knows the hub
         self.stopping = False
@@ -113,6 +122,7 @@ class Hub:
             now = time.monotonic()
             for connection in list(self.connections.values()):
                 self.tick(connection, now)
+            self.presence.tick(now)
             if now > next_sweep and self.topics:
                 next_sweep = now + SWEEP_SECONDS
                 self.flusher.check()
@@ -133,41 +143,75 @@ class Hub:
     # Topics
 
     def subscribe(self, connection: Connection, name: str, since: int | None = None) -> int:
-        """Let `connection` hear a topic; returns the last seq told on it.
+        """Let `connection` hear a topic; returns the last seq told to it.
 
-        With `since`, the events after that seq are told first, without hole or repeat.
+        With `since`, the events after that seq are told first, without hole or repeat: the first
+        page as a reply, more of them as fast as the client reads.
         """
         topic = self.topics.get(name) or Listeners(self.last_seqs([name])[name])
-        if since is not None:
-            if since > topic.seq:
-                self.catch_up([name])  # the client heard of it before we did
-            self.replay(connection, name, since, topic.seq)
+        connection.behind.pop(name, None)
+        if since is not None and since > topic.seq:
+            self.catch_up([name])  # the client heard of it before we did
+        page = self.read_told(name, topic, since) if since is not None else []
+        if page:
+            connection.reply(connection.dialect.missed_frames(connection, page))
+        told = page[-1].seq if page else topic.seq
         self.topics[name] = topic  # last: what fails above leaves nothing behind
-        topic.add(connection)
         connection.topics.add(name)
-        return topic.seq
+        if told < topic.seq:
+            topic.hold(connection)
+            connection.behind[name] = told
+            connection.after_commit(partial(self.flusher.poke, connection))
+        else:
+            topic.add(connection)
+        return told
 
-    def replay(self, connection: Connection, name: str, since: int, until: int) -> None:
-        """Reply with the stored events of a topic after `since`, up to `until`."""
-        while since < until and (events := self.read(name, since)):
-            missed = [event for event in events if event.seq <= until]
-            connection.reply(connection.dialect.join_frames(missed))
-            since = events[-1].seq
+    def read_told(self, name: str, topic: Listeners, since: int) -> list[Event]:
+        """The next page of what was told on a topic after `since`."""
+        if since >= topic.seq:
+            return []
+        return [event for event in self.read(name, since) if event.seq <= topic.seq]
+
+    def replay(self, connection: Connection) -> None:
+        """Send the next page of what `connection` missed on each topic, if it has read the last.
+
+        One page, so that others have their turn. Who has it all hears what is told from then on.
+        """
+        for name, since in list(connection.behind.items()):
+            if connection.queued >= CROWDED_BYTES:
+                return  # its dialect pokes again when it has read
+            topic = self.topics[name]
+            page = self.read_told(name, topic, since)
+            connection.send(connection.dialect.missed_frames(connection, page))
+            told = page[-1].seq if page else topic.seq
+            connection.behind[name] = told
+            if told >= topic.seq:
+                del connection.behind[name]
+                topic.add(connection)
+        if connection.behind:
+            self.flusher.poke(connection)
 
     def unsubscribe(self, connection: Connection, name: str) -> None:
         """Let `connection` hear a topic no longer; a topic nobody hears is forgotten."""
         connection.topics.discard(name)
+        connection.behind.pop(name, None)
+        self.presence.leave(name, connection)
         topic = self.topics.get(name)
         if topic:
             topic.discard(connection)
-            if not topic.members:
+            if not topic.members and not topic.behind:
                 del self.topics[name]
 
     def members(self, name: str) -> list[Connection]:
-        """The connections here that hear a topic."""
+        """The connections here that hear a topic, or will."""
         topic = self.topics.get(name)
-        groups: Iterable[dict[str, Connection]] = topic.members.values() if topic else ()
-        return [connection for group in groups for connection in group.values()]
+        return topic.everybody() if topic else []
+
+    def seq_of(self, name: str, connection: Connection | None = None) -> int:
+        """The last seq of a topic that was told here, or to `connection`."""
+        topic = self.topics.get(name)
+        told = topic.seq if topic else 0
+        return connection.behind.get(name, told) if connection else told
 
     # Telling
 
@@ -177,11 +221,13 @@ class Hub:
         for event in events:
             by_topic.setdefault(event.topic, []).append(event)
         for name, batch in by_topic.items():
-            topic = self.topics.get(name)
-            if topic:
-                self.deliver_in_order(name, topic, batch)
+            for of_presence, run in groupby(batch, is_of_presence):
+                if of_presence:  # concerns us on topics that nobody hears here too
+                    self.presence.take(name, list(run))
+                elif topic := self.topics.get(name):
+                    self.deliver_in_order(name, topic, run)
 
-    def deliver_in_order(self, name: str, topic: Listeners, batch: list[Event]) -> None:
+    def deliver_in_order(self, name: str, topic: Listeners, batch: Iterable[Event]) -> None:
         """Tell what of `batch` is due, with what the bus lost read from the database."""
         due: list[Event] = []
         for event in batch:
@@ -191,16 +237,46 @@ class Hub:
                 topic.seq = event.seq
                 due.append(event)
             elif event.seq > topic.seq:  # a gap or a reference: the rows hold this event too
-                topic.tell(due)
+                self.tell(name, topic, due)
                 due = []
                 self.tell_missing(name, topic)
-        topic.tell(due)
+        self.tell(name, topic, due)
+
+    def tell(self, name: str, topic: Listeners, events: list[Event]) -> None:
+        """Let the clients hear events; those for the house are acted on in their place."""
+        if not any(event.type in HOUSE for event in events):
+            if events:
+                topic.tell(events)
+            return
+        for kind, run in groupby(events, lambda event: event.type if event.type in HOUSE else ""):
+            if kind:
+                HOUSE[kind](self, name, topic, list(run))
+            else:
+                topic.tell(list(run))
+
+    def end_sessions(self, _name: str, topic: Listeners, events: list[Event]) -> None:
+        """Close the sockets of sessions that ended, with 4001; clients are told nothing else."""
+        ended = {id for event in events for id in event.data["ids"]}
+        for connection in topic.everybody():
+            if connection.session_id in ended:
+                connection.close(UNAUTHORIZED, "session ended")
+
+    def remove_members(self, name: str, topic: Listeners, events: list[Event]) -> None:
+        """Tell the sockets of removed users so, let them hear no more, and tell the others."""
+        for event in events:
+            data = {key: value for key, value in event.data.items() if key != "userId"}
+            left = Event(name, "room-left", data)
+            for connection in topic.everybody():
+                if connection.user and connection.user.id == event.data["userId"]:
+                    connection.send(connection.dialect.join_frames([left]))
+                    self.unsubscribe(connection, name)
+            topic.tell([event])
 
     def tell_missing(self, name: str, topic: Listeners) -> None:
         """Tell the stored events of a topic that were not told here yet, page by page."""
         while page := self.read(name, topic.seq):
             topic.seq = page[-1].seq
-            topic.tell(page)
+            self.tell(name, topic, page)
 
     def catch_up(self, names: Sequence[str] | None = None) -> None:
         """Compare topics with the database and tell what is missing."""
@@ -208,3 +284,15 @@ class Hub:
             topic = self.topics.get(name)
             if topic and seq > topic.seq:
                 self.tell_missing(name, topic)
+
+
+def is_of_presence(event: Event) -> bool:
+    """Whether a signal is between processes, about who is where."""
+    return event.type == PRESENCE
+
+
+# Events that are for the house: what is done about them, on the topics that are heard here.
+HOUSE: dict[str, Callable[[Hub, str, Listeners, list[Event]], None]] = {
+    SESSIONS_ENDED: Hub.end_sessions,
+    MEMBER_REMOVED: Hub.remove_members,
+}

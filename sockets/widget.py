@@ -1,35 +1,192 @@
-"""The chat widget's words on `/` and `/ws` (docs/frontends/widget.md): changes of tables, ping."""
+"""The widget's words on `/` and `/ws` (docs/frontends/widget.md): changes of tables, chat, echo.
 
-from functools import partial
-from typing import Any
+What a client watches in a table, watches.py says; its seat in a chat session is that of a room.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, NamedTuple
+
+from flask import current_app
+from pydantic import ConfigDict, Field, StrictInt, StringConstraints, model_validator
 
 from bus import Event
-from errors import not_found
-from models import Todo, iso, now
+from errors import bad_request, not_found, unauthorized
+from events import record_message, signal
+from models import Room, Todo, db, iso, now, parse_id
+from rate_limits import caller_address, count
 from sockets.connection import Connection
-from sockets.dialect import Frame, Handlers, Seq, to_frame
-from validation import Input
+from sockets.dialect import Frame, Handler, Handlers, Seq, to_frame
+from sockets.flusher import Job
+from sockets.visitors import Auth, OpenDialect, authenticate, envelope, for_visitors
+from sockets.watches import KINDS, SESSION, Kind, Watch, Watcher, chat_of, group, parse_filter
+from validation import Input, Plain, RequiredText
 
-# The tables whose changes are told, and where those a user may see are told.
-TABLES = {"todos": Todo.topic_of}
+PUBLIC = "public"  # the topic of chat to all sockets, visitors' too
+MAX_WATCHES = 20  # of one table by one socket
 
-
-class Table(Input):
-    """`{table}`."""
-
-    table: str
-
-
-class TableFrame(Frame):
-    """`{payload: {table}}`."""
-
-    payload: Table
+Short = Annotated[str, StringConstraints(max_length=500), Plain]
+SessionId = Annotated[str, StringConstraints(min_length=1, max_length=190), Plain]
 
 
-class Subscribe(TableFrame):
-    """`{payload: {table}, since?}`: with `since`, changes told after that seq come first."""
+class LiveTable(NamedTuple):
+    """A table whose changes are told, and the setting that opens it to visitors."""
+
+    model: Any
+    public: str
+
+
+TABLES = {"todos": LiveTable(Todo, "PUBLIC_TODOS")}
+
+
+# Tables and chat sessions
+
+
+class Part(Input):
+    """`{table, id?, filter?, events?}`, or `{channel}`: a chat session."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    table: str | None = None
+    id: StrictInt | Short | None = None
+    filter: Short | None = None
+    events: Annotated[list[Kind], Field(min_length=1, max_length=10)] | None = None
+    channel: SessionId | None = None
+
+    @model_validator(mode="after")
+    def check_choice(self) -> "Part":
+        """One of both, and one way to choose rows."""
+        if (self.table is None) == (self.channel is None):
+            raise ValueError("either table or channel is needed")
+        if self.id is not None and self.filter:
+            raise ValueError("either id or filter, not both")
+        return self
+
+
+class Unsubscribe(Frame):
+    """`{payload: {table, id?, filter?, events?}}` or `{payload: {channel}}`."""
+
+    payload: Part
+
+
+class Subscribe(Unsubscribe):
+    """The same and `since?`: with it, what was told after that seq comes first."""
 
     since: Seq | None = None
+
+
+def topic_of(connection: Connection, name: str) -> str:
+    """Where changes of a table that this client may see are told; raises 401 and 404."""
+    if name not in TABLES:
+        raise not_found("table")
+    if connection.user is None and not current_app.config[TABLES[name].public]:
+        raise unauthorized("No token provided")
+    topic: str = TABLES[name].model.topic_of(connection.user)
+    return topic
+
+
+def watch_of(part: Part, model: Any) -> Watch:
+    """The part of the table a client asks for; raises 400, and 404 for an impossible id."""
+    kinds = frozenset(part.events or KINDS)
+    if part.id is not None:
+        row_id = parse_id(part.id)
+        if row_id is None:
+            raise not_found(model.__name__.lower())
+        return Watch(kinds, "id", row_id)
+    return Watch(kinds, *parse_filter(part.filter, model)) if part.filter else Watch(kinds)
+
+
+@for_visitors
+def subscribe(connection: Connection, frame: Subscribe) -> None:
+    """Tell the client of changes in a table, of one row, or of a chat session from now on."""
+    part = frame.payload
+    answer: dict[str, Any] = {}
+    if part.channel is not None:
+        seq = enter_session(connection, part.channel, frame.since)
+    else:
+        seq, answer = watch(connection, frame)
+    name = part.channel or part.table
+    payload = {"message": f"Subscribed to {name}", "subscribed": name, "seq": seq, **answer}
+    connection.reply(to_frame(envelope("system", payload)))
+
+
+def watch(connection: Connection, frame: Subscribe) -> tuple[int, dict[str, Any]]:
+    """Add to what the client watches; returns the last seq told, and the row it asked for.
+
+    A row that is not there is 404, unless the client returns and may hear how it went.
+    """
+    part, state = frame.payload, connection.state
+    name = part.table or ""
+    topic, model = topic_of(connection, name), TABLES[name].model
+    wanted = watch_of(part, model)
+    before = state.asked(name)
+    if wanted not in before and len(before) >= MAX_WATCHES:
+        raise bad_request(f"{MAX_WATCHES} subscriptions to a table are enough", code="too_many")
+    row = part.id is not None and model.find(part.id, connection.user)
+    if row is None and frame.since is None:
+        raise not_found(model.__name__.lower())
+    state.watch(name, before | {wanted})
+    seq = listen(connection, topic, frame.since)
+    if part.id is None:
+        return seq, {}
+    if row:
+        db.session.expire(row)  # read again, now that nothing more can be missed
+        row = model.find(part.id, connection.user)
+    return seq, {"id": wanted.value, "record": row and row.to_dict()}
+
+
+def listen(connection: Connection, topic: str, since: int | None = None) -> int:
+    """Hear a topic, perhaps again: what is still to be replayed is not forgotten."""
+    due = [seq for seq in (since, connection.behind.get(topic)) if seq is not None]
+    return connection.hub.subscribe(connection, topic, min(due, default=None))
+
+
+@for_visitors
+def unsubscribe(connection: Connection, frame: Unsubscribe) -> None:
+    """Tell the client no longer: without id, filter and events of nothing in the table.
+
+    At once, like `subscribe`: a client may send both in one breath.
+    """
+    part, hub, state = frame.payload, connection.hub, connection.state
+    if part.channel is not None:
+        topic = Room.topic_of(session_room(part.channel))
+        state.sessions.discard(topic)
+        hub.unsubscribe(connection, topic)
+    else:
+        name = part.table or ""
+        topic, model = topic_of(connection, name), TABLES[name].model
+        chosen = part.id is not None or part.filter or part.events
+        left = state.asked(name) - {watch_of(part, model)} if chosen else frozenset()
+        state.watch(name, left)
+        if not left:
+            hub.unsubscribe(connection, topic)
+    gone = part.channel or part.table
+    payload = {"message": f"Unsubscribed from {gone}", "unsubscribed": gone}
+    connection.reply(to_frame(envelope("system", payload)))
+
+
+# Chat, echo, ping
+
+
+class Said(Input):
+    """`{content, sender?, timestamp?, session_id?}` and whatever else a page puts there."""
+
+    model_config = ConfigDict(extra="allow", coerce_numbers_to_str=True)
+
+    content: RequiredText
+    session_id: SessionId | None = None
+
+
+class Chat(Frame):
+    """`{payload: {content, sender, timestamp, session_id?}, clientId?}`."""
+
+    payload: Said
+    clientId: Short | None = None
+
+
+class Echo(Frame):
+    """`{payload?}` of any type nobody handles."""
+
+    payload: Any = None
 
 
 class Ping(Frame):
@@ -38,34 +195,68 @@ class Ping(Frame):
     sentAt: Any = None
 
 
-def topic_of(connection: Connection, table: str) -> str:
-    """Where changes of `table` that this client may see are told; raises 404."""
-    if table not in TABLES:
-        raise not_found("table")
-    return TABLES[table](connection.user)
+def session_room(session_id: str) -> str:
+    """The room of a chat session; clients may name it with or without `chat:`."""
+    return SESSION + session_id.removeprefix(SESSION)
 
 
-def subscribe(connection: Connection, frame: Subscribe) -> None:
-    """Tell the client of changes of a table from now on."""
-    table = frame.payload.table
-    seq = connection.hub.subscribe(connection, topic_of(connection, table), frame.since)
-    payload = {"message": f"Subscribed to {table}", "subscribed": table, "seq": seq}
-    connection.reply(to_frame({"type": "system", "payload": payload, "timestamp": iso(now())}))
+def load_room(connection: Connection, session_id: str) -> Room:
+    """The room of a chat session; raises 401 for visitors, 400, 403 and 404."""
+    if connection.user is None:
+        raise unauthorized("No token provided")
+    return Room.load(session_room(session_id), connection.user)
 
 
-def unsubscribe(connection: Connection, frame: TableFrame) -> None:
-    """Tell the client of changes of a table no longer."""
-    table = frame.payload.table
-    topic = topic_of(connection, table)
-    connection.after_commit(partial(connection.hub.unsubscribe, connection, topic))
-    payload = {"message": f"Unsubscribed from {table}", "unsubscribed": table}
-    connection.reply(to_frame({"type": "system", "payload": payload, "timestamp": iso(now())}))
+def enter_session(connection: Connection, session_id: str, since: int | None) -> int:
+    """Let a user hear a chat session; its room says who may. Raises 401, 403 and 404."""
+    room = load_room(connection, session_id)
+    room.enter(connection.user)
+    connection.state.sessions.add(room.topic)
+    return listen(connection, room.topic, since)
 
 
+@for_visitors
+def chat(connection: Connection, frame: Chat) -> None:
+    """Tell all clients, the sender too; with `session_id` only those of the session, and store it.
+
+    `user` is who it was: what the page calls `sender` may be anybody.
+    """
+    user, said = connection.user, frame.payload
+    payload = said.model_dump(exclude_unset=True)
+    if said.session_id is None:
+        peer = user and user.to_peer()
+        told = envelope("chat", payload, clientId=frame.clientId, user=peer)
+        signal(PUBLIC, "chat", told)
+        return
+    room = load_room(connection, said.session_id)
+    message = room.post(user, said.content)
+    message |= {"payload": payload, "clientId": frame.clientId}
+    record_message(room, message)
+    if room.topic not in connection.topics & connection.state.sessions:
+        connection.reply(to_frame(chat_of(message)))
+
+
+@for_visitors
+def echo(connection: Connection, frame: Echo) -> None:
+    """Send back what nobody else handles."""
+    connection.reply(to_frame(envelope("echo", frame.payload, originalType=frame.type)))
+
+
+@for_visitors
 def answer_ping(connection: Connection, frame: Ping) -> None:
     """Answer a ping of the page's own making."""
     pong = {"type": "pong", "sentAt": frame.sentAt, "timestamp": iso(now())}
     connection.reply(to_frame(pong))
+
+
+HANDLERS: Handlers = {
+    "auth": (Auth, authenticate),
+    "subscribe": (Subscribe, subscribe),
+    "unsubscribe": (Unsubscribe, unsubscribe),
+    "chat": (Chat, chat),
+    "echo": (Echo, echo),
+    "ping": (Ping, answer_ping),
+}
 
 
 def encode_change(event: Event) -> dict[str, Any]:
@@ -84,8 +275,50 @@ def encode_change(event: Event) -> dict[str, Any]:
     }
 
 
-HANDLERS: Handlers = {
-    "subscribe": (Subscribe, subscribe),
-    "unsubscribe": (TableFrame, unsubscribe),
-    "ping": (Ping, answer_ping),
-}
+class WidgetDialect(OpenDialect):
+    """The dialect of sockets that speak these words, among others."""
+
+    def prepare(self, connection: Connection) -> None:
+        """Watches nothing yet."""
+        connection.state = Watcher()
+
+    def open(self, connection: Connection) -> None:
+        """Greet; hear public chat. A widget subscribes to nothing: a visitor watches all it may."""
+        connection.reply(to_frame(envelope("system", {"message": "Connected"})))
+        connection.hub.subscribe(connection, PUBLIC)
+        if connection.user is None:
+            for name, table in TABLES.items():
+                if current_app.config[table.public]:
+                    connection.state.watch_unasked(name)
+                    connection.hub.subscribe(connection, topic_of(connection, name))
+
+    def welcome(self, connection: Connection) -> None:
+        """What a visitor watched in public tables, a user watches in those of their own."""
+        for name in connection.state.watches:
+            connection.hub.unsubscribe(connection, TABLES[name].model.topic_of(None))
+            seq = listen(connection, topic_of(connection, name))
+            payload = {"message": f"Subscribed to {name}", "subscribed": name, "seq": seq}
+            connection.reply(to_frame(envelope("system", payload)))
+
+    def look_up(self, data: dict[str, Any]) -> tuple[type[Input], Handler]:
+        """A type nobody handles is echoed to a widget, whose frames have a `clientId`."""
+        kind = data.get("type")
+        if isinstance(kind, str) and kind not in self.handlers and "clientId" in data:
+            return Echo, echo
+        return super().look_up(data)
+
+    def jobs(self, connection: Connection, handler: Handler, frame: Any) -> Iterator[Job]:
+        """What is told to all sockets has a limit of its own; raises 429."""
+        if isinstance(frame, Chat) and frame.payload.session_id is None:
+            user = connection.user
+            count("CHAT_LIMIT", str(user.id) if user else caller_address())
+        yield from super().jobs(connection, handler, frame)
+
+    def deliver(self, connections: Sequence[Connection], events: Sequence[Event]) -> None:
+        """Tell events to who is due them: once for all to whom they are the same."""
+        for members, heard in group(connections, events):
+            super().deliver(members, heard)
+
+    def missed_frames(self, connection: Connection, events: Sequence[Event]) -> bytes:
+        """What this client is due of the events it missed."""
+        return b"".join(self.join_frames(heard) for _, heard in group([connection], events))

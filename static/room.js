@@ -17,6 +17,7 @@ export class Room extends Emitter {
   me = null;
   isJoined = false;
   #seq = undefined;
+  #hasJoined = false; // before our first answer something may be heard, and have a seq
   #seen = new Set();
   #outbox = new Map();
   #typedAt = 0;
@@ -127,13 +128,13 @@ export class Room extends Emitter {
     this.#present({ joined: frame.user }, frame.members ?? [...others, frame.user]);
   }
 
-  #part({ user, stays }) {
-    const members = stays ? this.members : this.members.filter((one) => one.id !== user.id);
-    this.#present({ left: user }, members);
+  #part({ user }) {
+    this.#present({ left: user }, this.members.filter((one) => one.id !== user.id));
   }
 
   #start(seq) {
-    const resumed = this.#seq !== undefined && seq >= this.#seq;
+    const resumed = this.#hasJoined && seq >= this.#seq;
+    this.#hasJoined = true;
     if (!resumed) {
       this.#seq = seq; // new here, or the server started anew
       this.#seen.clear();

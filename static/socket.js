@@ -10,7 +10,7 @@ const SIGN_IN_AGAIN = 4001;
  *
  * Events: `frame` (every object received), `state` ('offline', 'connecting' or 'online'), and
  * `signed-out` when the server no longer knows the session. It counts as online from the server's
- * first frame, `connected`, since a refused token is accepted before it is closed with 4001.
+ * frame `connected` on, since a refused token is accepted before it is closed with 4001.
  */
 export class LiveSocket extends Emitter {
   /** @type {'offline' | 'connecting' | 'online'} */

@@ -174,7 +174,8 @@ class Peer:
     def __init__(self, url: str, headers: dict[str, str] | None = None) -> None:
         self.socket = Client(url, headers=headers)
         # What came in one piece with the handshake is left unread by the library.
-        self.socket._handle_events()
+        with suppress(ValueError):  # its thread reads at this very moment: then it sees that too
+            self.socket._handle_events()
 
     def send(self, type: str, **fields: Any) -> None:
         """Send a frame."""

@@ -7,8 +7,7 @@ from tests.conftest import Account, Server
 
 @pytest.mark.parametrize("path", ["/", "/ws"])
 def test_a_socket_is_greeted_with_the_user(server: Server, ann: Account, path: str) -> None:
-    greeting = server.connect(path, ann).receive()
-    assert greeting["type"] == "connected"
+    greeting = server.connect(path, ann).expect("connected")
     assert greeting["user"]["id"] == ann.user["id"]
     assert greeting["user"]["name"] == "Ann"
 
@@ -45,19 +44,36 @@ def test_typing_reaches_the_others_only(server: Server, ann: Account, bob: Accou
     assert one.until_pong() == []
 
 
+@pytest.mark.parametrize("way", ["leave", "drop"])
 def test_leaving_and_dropping_are_told_to_those_who_remain(
+    server: Server, ann: Account, bob: Account, way: str
+) -> None:
+    one, two = server.chat(ann), server.chat(bob)
+    for peer in (one, two):
+        peer.ask("join-room", "user-joined", roomId="lobby")
+    two.send("leave-room", roomId="lobby") if way == "leave" else two.close()
+    left = one.expect("user-left")
+    assert left["user"] == {"id": bob.user["id"], "name": "Bob"}
+    assert (left["roomId"], left["stays"]) == ("lobby", False)
+
+
+def test_leaving_a_room_one_is_not_in_does_nothing(
     server: Server, ann: Account, bob: Account
 ) -> None:
-    one, two, three = server.chat(ann), server.chat(bob), server.chat(bob)
-    for peer in (one, two, three):
-        peer.ask("join-room", "user-joined", roomId="lobby")
-    two.until_pong()
+    one, two = server.chat(ann), server.chat(bob)
+    one.ask("join-room", "user-joined", roomId="lobby")
     two.send("leave-room", roomId="lobby")
-    left = one.expect("user-left")
-    assert (left["user"]["name"], left["stays"]) == ("Bob", True)
-    three.close()
-    assert one.expect("user-left")["stays"] is False
-    assert two.until_pong() == []
+    assert two.until_pong() == one.until_pong() == []
+
+
+def test_typing_in_a_room_one_is_not_in_is_refused(
+    server: Server, ann: Account, bob: Account
+) -> None:
+    one, two = server.chat(ann), server.chat(bob)
+    one.ask("join-room", "user-joined", roomId="lobby")
+    error = two.ask("typing", "error", roomId="lobby", id=3)
+    assert (error["status"], error["id"]) == (403, 3)
+    assert one.until_pong() == []
 
 
 def test_broadcast_reaches_every_socket_whole(server: Server, ann: Account, bob: Account) -> None:

@@ -237,11 +237,11 @@ def test_socket_by_cookie_opens_for_our_pages(
 ) -> None:
     cookie = f"{COOKIE}={browser.get_cookie(COOKIE).value}"
     peer = server.connect("/ws", Cookie=cookie, Origin=origin or server.url)
-    assert peer.receive()["type"] == "connected"
+    assert peer.expect("connected")
 
 
 def test_socket_by_token_opens_for_every_page(server: Server, ann: Account) -> None:
-    assert server.connect("/ws", ann, **EVIL).receive()["type"] == "connected"
+    assert server.connect("/ws", ann, **EVIL).expect("connected")
 
 
 # Signing out

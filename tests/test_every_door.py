@@ -24,6 +24,8 @@ PUBLIC = {  # by endpoint: why whoever comes is let in, with whatever token
     "pages.show_page": "the console itself, which signs in",
     "pages.show_config": "where the sockets are: asked before the sign-in",
     "health.show_health": "asked by those who watch the server",
+    "health.show_metrics": "for callers on the same machine, or with METRICS_TOKEN",
+    "notifications.show_key": "a public key, the same for everybody",
     "auth.register": "makes the account",
     "auth.login": "opens the session",
     "auth.logout": "signed out already is signed out",
@@ -138,6 +140,8 @@ def values(app: Flask, ann: Account) -> dict[str, Any]:
         "user_id": ann.user["id"],
         "todo_id": todo["id"],
         "room_id": "lobby",
+        "message_id": "1",
+        "notification_id": "1",
         "file_id": file["id"],
     }
 
@@ -311,4 +315,4 @@ def test_a_bad_token_in_the_address_opens_no_socket(
 
 @pytest.mark.parametrize("path", SOCKETS)
 def test_a_good_token_opens_every_socket(server: Server, ann: Account, path: str) -> None:
-    assert server.connect(path, ann).receive()["type"] == "connected"
+    assert server.connect(path, ann).expect("connected")

@@ -16,6 +16,7 @@ class Client:
 
     def __init__(self) -> None:
         self.pending = 0
+        self.suspect = False
         self.replies: list[Any] = []
         self.sent: list[Any] = []
         self.dialect = self
@@ -44,6 +45,9 @@ class Registry:
 
     def catch_up(self) -> None:
         self.caught_up += 1
+
+    def replay(self, connection: Any) -> None:
+        pass
 
     flusher: Flusher
 
@@ -109,6 +113,19 @@ def test_a_bad_message_fails_alone_and_the_others_are_stored_once(bench: Bench) 
     assert ann.sent == ["ack a", "ack b", "ack c"]
     assert bob.sent == []
     assert [job.connection for job, _error in bench.failures] == [bob]
+
+
+def test_the_others_share_one_transaction_though_a_client_keeps_failing(bench: Bench) -> None:
+    ann, bob = Client(), Client()
+    for _ in range(2):
+        bench.submit(ann, "a", "b")
+        bench.submit(bob, "bad", "good")
+        bench.submit(ann, "c")
+        bench.flusher.turn()
+    assert bench.commits == 4  # ann's together, what was good of bob's alone; twice
+    assert bench.stored == ["a", "b", "c", "good"] * 2
+    assert bob.suspect and not ann.suspect
+    assert bob.sent == ["ack good"] * 2
 
 
 def test_a_committed_message_is_acknowledged_although_the_next_one_fails(bench: Bench) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bus import Event
-from sockets.hub import Hub
+from sockets.hub import CROWDED_BYTES, Hub
 
 
 class Log:
@@ -35,7 +35,7 @@ class Words:
         for connection in connections:
             connection.heard += [e.seq or e.data for e in events if e.skip != connection.id]
 
-    def join_frames(self, events: Sequence[Event]) -> list[int]:
+    def missed_frames(self, connection: Any, events: Sequence[Event]) -> list[int]:
         return [event.seq for event in events]
 
 
@@ -46,11 +46,29 @@ class Listener:
         self.id = name
         self.dialect = dialect
         self.topics: set[str] = set()
+        self.behind: dict[str, int] = {}
+        self.queued = 0
         self.heard: list[Any] = []
         self.hub: Any = None
 
     def reply(self, frames: list[int]) -> None:
         self.heard += frames
+
+    def send(self, frames: list[int]) -> None:
+        self.heard += frames
+
+    def after_commit(self, effect: Any) -> None:
+        effect()
+
+
+class Pokes:
+    """A flusher that sends what is missing when the test says so."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Any] = []
+
+    def poke(self, connection: Any) -> None:
+        self.waiting.append(connection)
 
 
 @pytest.fixture
@@ -60,7 +78,14 @@ def log() -> Log:
 
 @pytest.fixture
 def hub(log: Log) -> Hub:
-    return Hub(log.read, log.last_seqs)
+    hub = Hub(log.read, log.last_seqs)
+    hub.flusher = Pokes()  # type: ignore[assignment]
+    return hub
+
+
+def run_pokes(hub: Any) -> None:
+    while hub.flusher.waiting:
+        hub.replay(hub.flusher.waiting.pop())
 
 
 @pytest.fixture
@@ -152,9 +177,42 @@ def test_resume_has_no_hole_and_no_repeat(
     late = [log.add("room") for _ in range(2)]  # committed, not told here yet
     hub.subscribe(ann, "room", since)
     hub.deliver(late)
+    run_pokes(hub)
     hub.deliver([log.add("room")])
+    run_pokes(hub)
     assert ann.heard == list(range(since + 1, 9))
     assert bob.heard == [6, 7, 8]
+
+
+def test_a_long_replay_goes_on_as_the_client_reads_while_others_are_told(
+    hub: Hub, log: Log, ann: Any, bob: Any
+) -> None:
+    for _ in range(10):
+        log.add("room")
+    hub.subscribe(bob, "room")
+    assert hub.subscribe(ann, "room", 0) == 3
+    ann.queued = CROWDED_BYTES
+    hub.deliver([log.add("room")])
+    run_pokes(hub)
+    assert (ann.heard, bob.heard) == ([1, 2, 3], [11])
+    assert set(hub.members("room")) == {ann, bob}
+    ann.queued = 0
+    hub.replay(ann)
+    hub.deliver([log.add("room")])
+    run_pokes(hub)
+    hub.deliver([log.add("room")])
+    assert ann.heard == list(range(1, 14))
+    assert bob.heard == [11, 12, 13]
+
+
+def test_who_leaves_in_the_middle_of_a_replay_is_forgotten(hub: Hub, log: Log, ann: Any) -> None:
+    for _ in range(10):
+        log.add("room")
+    hub.subscribe(ann, "room", 0)
+    hub.remove(ann)
+    run_pokes(hub)
+    assert ann.heard == [1, 2, 3]
+    assert not hub.topics
 
 
 def test_joining_again_with_since_replays_and_goes_on(hub: Hub, log: Log, ann: Any) -> None:

@@ -44,6 +44,7 @@ EXPOSED = {
     "X-RateLimit-Remaining",
     "X-RateLimit-Reset",
     "X-Total-Count",
+    "X-Unread-Count",
 }
 # A request for each kind of answer. `/broken` is a bug, `/api/limited` was called too often.
 KINDS = [

@@ -29,12 +29,12 @@ def session_cookie(server: Server, account: Account) -> str:
 @pytest.mark.parametrize("path", ["/ws", "/sync"])
 def test_a_bearer_token_in_any_case_opens_a_socket(server: Server, ann: Account, path: str) -> None:
     peer = server.connect(path, Authorization=f"bearer {ann.token}")
-    assert peer.receive()["type"] == "connected"
+    assert peer.expect("connected")
 
 
 def test_the_session_cookie_opens_a_socket_from_our_own_page(server: Server, ann: Account) -> None:
     headers = {"Cookie": session_cookie(server, ann), "Origin": server.url}
-    assert server.connect("/ws", **headers).receive()["type"] == "connected"
+    assert server.connect("/ws", **headers).expect("connected")
 
 
 def test_the_session_cookie_opens_no_socket_from_another_site(server: Server, ann: Account) -> None:
@@ -194,7 +194,7 @@ def test_stopping_asks_every_client_to_reconnect_elsewhere(server: Server, ann: 
 
 def test_compression_is_not_negotiated(server: Server, ann: Account) -> None:
     offer = {"Sec-WebSocket-Extensions": "permessage-deflate"}
-    assert server.connect("/ws", ann, **offer).receive()["type"] == "connected"
+    assert server.connect("/ws", ann, **offer).expect("connected")
 
 
 @pytest.fixture

@@ -51,6 +51,7 @@ def knock(server: Server, path: str, ticket: str) -> str:
         return knock_at_sync(server, door(path, ticket))
     peer = server.connect(door(path, ticket))
     try:
+        assert peer.receive()["type"] == "system"  # the first frame of every chat socket
         return str(peer.receive()["type"])
     except ConnectionClosed as closed:
         return str(closed.reason)
