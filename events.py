@@ -19,7 +19,7 @@ from flask import Flask, current_app
 from sqlalchemy import bindparam, event, insert, select, update
 
 from bus import Bus, Event, make_bus
-from models import Member, Room, StoredEvent, Topic, User, db, now, upsert
+from models import Member, Message, Room, StoredEvent, Topic, User, db, now, upsert
 
 UNNUMBERED = -1
 PAGE = 500
@@ -48,6 +48,11 @@ def record_message(room: Room, message: dict[str, Any]) -> None:
         from notifications import notify_mentions  # here: it tells by this module
 
         notify_mentions(room, message)
+
+
+def record_edit(room: Room, message: Message) -> None:
+    """Collect that what was said reads otherwise now."""
+    record(room.topic, "message-edited", {"roomId": room.id, "message": message.to_dict()})
 
 
 def record_room(room: Room) -> None:

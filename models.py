@@ -683,6 +683,11 @@ class Room(db.Model):
         room = db.session.scalar(Room.seen_by(user).where(Room.id == self.id))
         return {**room.to_dict(), "participants": self.participants()}
 
+    def require_voice(self) -> None:
+        """Raise 403 for who is muted."""
+        if self.seat and self.seat.is_muted:
+            raise forbidden("You are muted in this room")
+
     def history(self) -> "Select[tuple[Message]]":
         """Everything said here."""
         return select(Message).where(Message.room_id == self.id)
@@ -690,8 +695,7 @@ class Room(db.Model):
     def post(self, user: User, content: str) -> dict[str, Any]:
         """Store a message of `user`, who enters by it; returns it as clients read it."""
         self.enter(user)
-        if self.seat and self.seat.is_muted:
-            raise forbidden("You are muted in this room")
+        self.require_voice()
         row = {
             "room_id": self.id,
             "user_id": user.id,
@@ -783,6 +787,20 @@ class Message(db.Model):
         """Raise 403 for a message of somebody else."""
         if self.user_id != user.id:
             raise forbidden("This message is not yours")
+
+    def edit(self, room: Room, user: User, content: str) -> None:
+        """Change what `user` said in the room; raises 403."""
+        self.require_author(user)
+        room.require_voice()
+        self.content, self.edited_at = content, now()
+        db.session.flush()
+
+    def delete(self, room: Room, user: User) -> None:
+        """Take back what `user` said, or anything as the owner of the room; raises 403."""
+        if not room.is_owned_by(user):
+            self.require_author(user)
+        db.session.delete(self)
+        db.session.flush()
 
     @staticmethod
     def as_dict(row: Mapping[str, Any], user_name: str) -> dict[str, Any]:
@@ -1004,17 +1022,6 @@ class PushSubscription(db.Model):
     def to_dict(self) -> dict[str, Any]:
         """What its browser may know."""
         return {"id": self.id, "endpoint": self.endpoint, "createdAt": iso(self.created_at)}
-
-
-class Retained(db.Model):
-    """The last message of a page's bus topic that asked to be kept for who comes later."""
-
-    __tablename__ = "retained"
-
-    scope: Mapped[str] = mapped_column(primary_key=True)  # whose bus: "" everybody's, or a user id
-    topic: Mapped[str] = mapped_column(primary_key=True)
-    data: Mapped[str] = mapped_column(Text)
-    seq: Mapped[int] = mapped_column(BigInteger)
 
 
 class Receipt(db.Model):

@@ -8,16 +8,17 @@ from pydantic import Field
 from sqlalchemy import func, select
 
 from auth import signed_in
-from errors import bad_request, forbidden
+from errors import bad_request
 from events import (
     record,
     record_deletion,
+    record_edit,
     record_member,
     record_message,
     record_removal,
     record_room,
 )
-from models import Member, Message, Room, User, db, now, rows_of
+from models import Member, Message, Room, User, rows_of
 from routes.rest import (
     NO_VALUE,
     answer,
@@ -241,12 +242,8 @@ def edit_message(room_id: str, message_id: str) -> Response:
     """Change what one said oneself."""
     room = Room.load_existing(room_id, g.user)
     message = Message.load(message_id, room)
-    message.require_author(g.user)
-    if room.seat and room.seat.is_muted:
-        raise forbidden("You are muted in this room")
-    message.content, message.edited_at = parse_body(NewMessage).content, now()
-    db.session.flush()
-    record(room.topic, "message-edited", {"roomId": room.id, "message": message.to_dict()})
+    message.edit(room, g.user, parse_body(NewMessage).content)
+    record_edit(room, message)
     return saved(message.to_dict())
 
 
@@ -256,9 +253,6 @@ def delete_message(room_id: str, message_id: str) -> Response:
     """Take back what one said; the owner and admins take back anything."""
     room = Room.load_existing(room_id, g.user)
     message = Message.load(message_id, room)
-    if not room.is_owned_by(g.user):
-        message.require_author(g.user)
-    db.session.delete(message)
-    db.session.flush()
+    message.delete(room, g.user)
     record_deletion(room, message.id)
     return deleted(message.id)

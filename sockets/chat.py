@@ -11,8 +11,8 @@ from pydantic import ConfigDict, Field
 
 from bus import Event
 from errors import forbidden
-from events import record, record_deletion, record_message, signal
-from models import Message, Receipt, Room, db, now
+from events import record, record_deletion, record_edit, record_message, signal
+from models import Message, Receipt, Room
 from sockets.connection import Connection
 from sockets.dialect import Frame, Handlers, Seq, merge, to_frame
 from sockets.widget import HANDLERS as WIDGET_HANDLERS
@@ -126,12 +126,8 @@ def edit_message(connection: Connection, frame: EditMessage) -> None:
     user = connection.user
     room = Room.load_existing(frame.roomId, user)
     message = Message.load(frame.messageId, room)
-    message.require_author(user)
-    if room.seat and room.seat.is_muted:
-        raise forbidden("You are muted in this room")
-    message.content, message.edited_at = frame.content, now()
-    db.session.flush()
-    record(room.topic, "message-edited", {"roomId": room.id, "message": message.to_dict()})
+    message.edit(room, user, frame.content)
+    record_edit(room, message)
 
 
 def delete_message(connection: Connection, frame: OneMessage) -> None:
@@ -139,10 +135,7 @@ def delete_message(connection: Connection, frame: OneMessage) -> None:
     user = connection.user
     room = Room.load_existing(frame.roomId, user)
     message = Message.load(frame.messageId, room)
-    if not room.is_owned_by(user):
-        message.require_author(user)
-    db.session.delete(message)
-    db.session.flush()
+    message.delete(room, user)
     record_deletion(room, message.id)
 
 

@@ -17,13 +17,6 @@ depends_on = None
 
 
 def upgrade():
-    op.create_table('retained',
-    sa.Column('scope', sa.String(), nullable=False),
-    sa.Column('topic', sa.String(), nullable=False),
-    sa.Column('data', sa.Text(), nullable=False),
-    sa.Column('seq', sa.BigInteger(), nullable=False),
-    sa.PrimaryKeyConstraint('scope', 'topic')
-    )
     op.create_table('notifications',
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('user_id', sa.Integer(), nullable=False),
@@ -99,4 +92,3 @@ def downgrade():
         batch_op.drop_index('notifications_of_user')
 
     op.drop_table('notifications')
-    op.drop_table('retained')
