@@ -60,7 +60,8 @@ def end_sessions(user: User, reason: str, *which: Any) -> int:
     if ended:
         record(user.topic, SESSIONS_ENDED, {"ids": ended})
     own = g.get("cookie_session")
-    g.dead_cookie = own is not None and own.id in ended
+    if own and own.id in ended:
+        g.dead_cookie = True
     return len(ended)
 
 

@@ -7,6 +7,7 @@ itself, under a label `process` of its own.
 import os
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from flask import Flask, Response, current_app, request
 from prometheus_client import (
@@ -74,9 +75,8 @@ class Metrics(Collector):
         if "realtime" not in self.app.extensions:
             return
         house = self.app.extensions["realtime"]
-        hub, flusher, traffic = house.hub, house.flusher, house.traffic
         open_sockets = GaugeMetricFamily("wharf_sockets", "Open sockets", labels=("dialect",))
-        dialects = Counter(type(one.dialect) for one in list(hub.connections.values()))
+        dialects = Counter(type(one.dialect) for one in list(house.hub.connections.values()))
         for dialect, count in dialects.items():
             open_sockets.add_metric((dialect.__module__.rpartition(".")[2],), count)
         yield open_sockets
@@ -86,8 +86,13 @@ class Metrics(Collector):
         for reason, count in list(house.seats.refused.items()):
             refused.add_metric((reason,), count)
         yield refused
+        yield from self.traffic(house)
+
+    def traffic(self, house: Any) -> Iterator[Metric]:
+        """What passes through the sockets, and what waits."""
+        traffic, flusher = house.traffic, house.flusher
         gauges = {
-            "wharf_topics": ("Topics that are heard here", len(hub.topics)),
+            "wharf_topics": ("Topics that are heard here", len(house.hub.topics)),
             "wharf_queued_bytes": ("Bytes that wait for slow clients", traffic.queued_bytes),
             "wharf_slow_clients": ("Clients for whom bytes wait", len(traffic.queued)),
             "wharf_waiting_jobs": ("Messages of clients to handle", len(flusher.jobs)),
