@@ -1,6 +1,10 @@
 """The routes of accounts and what tests send to them."""
 
-from tests.conftest import PASSWORD
+from flask import Flask
+
+import auth
+from models import Session
+from tests.conftest import PASSWORD, Account
 
 REGISTER, LOGIN, ME = "/api/auth/register", "/api/auth/login", "/api/auth/me"
 REFRESH, LOGOUT, CHECK = "/api/auth/refresh", "/api/auth/logout", "/api/auth/check"
@@ -9,3 +13,15 @@ ANN = {"email": "ann@example.com", "password": PASSWORD}
 
 def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
+
+
+def cookie_of(app: Flask, account: Account) -> str:
+    """The token that the browser of this session, which may have ended, has in its cookie."""
+    with app.app_context():
+        sid = auth.claims_of(account.token)["sid"]
+        return auth.make_token(Session(id=sid, user_id=account.user["id"], rotation=0), "cookie")
+
+
+def status_of_login(app: Flask, password: str) -> int:
+    """What Ann is answered who signs in by this password."""
+    return app.test_client().post(LOGIN, json={**ANN, "password": password}).status_code

@@ -14,8 +14,8 @@ from simple_websocket import ConnectionClosed
 from sqlalchemy import select
 
 import auth
-from models import File, Session, db
-from tests.accounts import ANN, LOGIN, LOGOUT, bearer
+from models import File, db
+from tests.accounts import ANN, LOGIN, LOGOUT, bearer, cookie_of
 from tests.conftest import Account, Server, assert_error
 from tests.uploads import UPLOAD, form
 
@@ -74,13 +74,6 @@ def ended(app: Flask) -> Account:
     account = Account(client.post(LOGIN, json=ANN).json, ANN["email"])
     assert client.post(LOGOUT, headers=account.headers).json == {"ok": True}
     return account
-
-
-def cookie_of(app: Flask, account: Account) -> str:
-    """The token that the browser of this session, which may have ended, has in its cookie."""
-    with app.app_context():
-        sid = auth.claims_of(account.token)["sid"]
-        return auth.make_token(Session(id=sid, user_id=account.user["id"], rotation=0), "cookie")
 
 
 def no_token(app: Flask, ann: Account) -> dict[str, str]:

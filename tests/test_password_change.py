@@ -7,7 +7,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.accounts import ANN, LOGIN, ME, REFRESH, bearer
+from tests.accounts import ANN, LOGIN, ME, REFRESH, bearer, status_of_login
 from tests.conftest import PASSWORD, Account, assert_error
 
 CHANGE = "/api/auth/password"
@@ -16,11 +16,6 @@ NEW = "a better horse"
 OLD_KEYS = ("currentPassword", "current_password", "oldPassword", "old_password")
 NEW_KEYS = ("newPassword", "new_password", "password")
 COMMON = "This password is one of the most common, choose another"
-
-
-def status_of_login(app: Flask, password: str) -> int:
-    body = {**ANN, "password": password}
-    return app.test_client().post(LOGIN, json=body).status_code
 
 
 def change(client: FlaskClient, ann: Account, old: Any = PASSWORD, new: Any = NEW) -> Any:

@@ -19,7 +19,7 @@ from sqlalchemy import select, update
 
 import passwords
 from models import User, db
-from tests.accounts import ANN, LOGIN, REGISTER
+from tests.accounts import ANN, LOGIN, REGISTER, status_of_login
 from tests.conftest import PASSWORD, SETTINGS, Account, assert_error
 
 CHANGE = "/api/auth/password"
@@ -28,11 +28,6 @@ NEW = "a better horse"
 OLD_KEYS = ("currentPassword", "current_password", "oldPassword", "old_password")
 NEW_KEYS = ("newPassword", "new_password", "password")
 COMMON = "This password is one of the most common, choose another"
-
-
-def status_of_login(app: Flask, password: str) -> int:
-    body = {**ANN, "password": password}
-    return app.test_client().post(LOGIN, json=body).status_code
 
 
 def stored_hash(app: Flask) -> str:

@@ -12,8 +12,8 @@ from sqlalchemy import select
 import auth
 import models
 from auth import COOKIE
-from models import Activity, Session, db
-from tests.accounts import ANN, LOGIN, ME, REFRESH, bearer
+from models import Activity, db
+from tests.accounts import ANN, LOGIN, ME, REFRESH, bearer, cookie_of
 from tests.conftest import Account, assert_error
 
 PATHS = [REFRESH, "/auth/refresh", "/api/refresh-token", "/api/auth?action=refresh"]
@@ -72,13 +72,6 @@ def assert_cookie_lasts(app: Flask, response: Any) -> str:
                 assert auth.claims_of(response.json[word])["use"] == "refresh"
     assert caller(app).get(ME, **as_cookie(cookie)).json == response.json["user"]
     return str(cookie)
-
-
-def cookie_of(app: Flask, account: Account) -> str:
-    """The token that a browser of this session, which may have ended, has in its cookie."""
-    with app.app_context():
-        sid = auth.claims_of(account.token)["sid"]
-        return auth.make_token(Session(id=sid, user_id=account.user["id"], rotation=0), "cookie")
 
 
 def assert_refused(app: Flask, token: str) -> None:
