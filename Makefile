@@ -1,13 +1,14 @@
 # Everything needs only Python 3.11 and make; `make` alone lists what there is.
 PYTHON ?= python3
 PORT ?= 8000
+SECONDS ?= 600
 BIN = .venv/bin
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL = help
-.PHONY: help run test lint bench processes ci requirements clean
+.PHONY: help run test soak lint bench processes ci requirements clean
 
 help: ## List what make can do
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -15,16 +16,20 @@ help: ## List what make can do
 run: .venv/runtime ## Serve everything on http://localhost:8000, SQLite in instance/
 	@python app.py
 
-test: .venv/development ## Run the tests
-	@python -m pytest
+test: .venv/development tests/clients/node_modules ## Run the tests
+	@python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+
+soak: .venv/development ## Let 1,000 clients join, leave, cut and resume for SECONDS (600)
+	@python -m tests.soak --seconds $(SECONDS)
 
 lint: .venv/development ## Check style, formatting and types
 	@ruff check .
 	@ruff format --check .
 	@mypy .
 
-bench: .venv/development ## Measure sign-in checks, and the relay against Node 20 (needs gcc, npm)
+bench: .venv/development ## Measure sign-in checks, long lists, and the relay against Node 20 (gcc, npm)
 	@python bench/auth.py
+	@python bench/rows.py
 	@python bench/fanout.py
 
 processes: .venv/development ## Serve as in the Procfile: pages on PORT (8000), sockets 100 above
@@ -51,6 +56,11 @@ from pathlib import Path; from config import Settings, keep_secret; \
 folder = Path("instance"); folder.mkdir(exist_ok=True); \
 print(Settings().SECRET_KEY or keep_secret(folder))
 endef
+
+# Clients of the tests that need Node; without it, those tests say so and are skipped.
+tests/clients/node_modules: tests/clients/package-lock.json
+	@! command -v npm >/dev/null || npm ci --silent --prefix tests/clients || echo "npm ci failed"
+	@touch -c $@
 
 # These two files say what .venv holds; they are older than the pins when those changed.
 .venv/runtime: requirements.txt

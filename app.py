@@ -3,11 +3,13 @@
 import contextlib
 import logging
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from flask import Flask, Response, request
+from flask import Blueprint, Flask, Response, request
 from flask_migrate import Migrate, upgrade
+from sqlalchemy import make_url
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -23,12 +25,19 @@ import routes
 import sockets
 import storage
 from config import Settings, keep_secret
-from models import db, prepare_sqlite
+from models import db, prepare_postgres, prepare_sqlite
 
 log = logging.getLogger(__name__)
 
-# A server that vanished without a word is noticed in seconds, also by the bus.
-KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
+# A database that vanished without a word is noticed in seconds, also by the bus (libpq's words;
+# tcp_user_timeout is in milliseconds, the others in seconds).
+POSTGRES_PATIENCE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 11_000,
+}
 
 Serve = Literal["web", "socket", "app"]
 CONTENT_POLICY = (
@@ -65,9 +74,9 @@ def create_app(overrides: dict[str, Any] | None = None, serve: Serve = "app") ->
     origins.init_app(app)
     set_up_headers(app)
     commands.init_app(app)
-    app.register_blueprint(routes.health.bp)
+    add_routes(app, routes.everywhere)
     if serve != "socket":
-        add_routes(app)
+        add_routes(app, routes.blueprints)
     if serve != "web":
         sockets.init_app(app)
     trust_proxies(app)
@@ -79,9 +88,12 @@ def load_config(app: Flask, overrides: dict[str, Any] | None) -> None:
     app.config.from_mapping(Settings(**(overrides or {})).model_dump())
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_BODY_BYTES"]
     app.config["SQLALCHEMY_DATABASE_URI"] = app.config["DATABASE_URL"]
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"hide_parameters": True}  # no hashes in logs
+    options: dict[str, Any] = {"hide_parameters": True}  # no hashes in logs
+    if make_url(app.config["DATABASE_URL"]).database not in (None, "", ":memory:"):
+        options["pool_size"] = 10  # or the threads of a worker open new connections over and over
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
     if app.config["DATABASE_URL"].startswith("postgresql"):
-        app.config["SQLALCHEMY_ENGINE_OPTIONS"]["connect_args"] = KEEPALIVE
+        options["connect_args"] = POSTGRES_PATIENCE
     app.json.sort_keys = False  # type: ignore[attr-defined]
 
 
@@ -101,6 +113,8 @@ def set_up_database(app: Flask) -> None:
     with app.app_context():
         if db.engine.dialect.name == "sqlite":
             prepare_sqlite(db.engine, app.config["SQLITE_SYNCHRONOUS"])
+        else:
+            prepare_postgres(db.engine)
 
 
 def set_up_headers(app: Flask) -> None:
@@ -115,9 +129,9 @@ def set_up_headers(app: Flask) -> None:
         return response
 
 
-def add_routes(app: Flask) -> None:
-    """Register every blueprint of routes/."""
-    for blueprint in routes.blueprints:
+def add_routes(app: Flask, blueprints: Sequence[Blueprint]) -> None:
+    """Register blueprints of routes/."""
+    for blueprint in blueprints:
         app.register_blueprint(blueprint)
 
 
@@ -144,7 +158,8 @@ class QuietHandler(WSGIRequestHandler):
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """One line at DEBUG."""
-        log.debug("%s %s %s", self.command, self.path.partition("?")[0], code)
+        path = getattr(self, "path", "")  # none was read of bytes that are no HTTP
+        log.debug("%s %s %s", self.command, path.partition("?")[0], code)
 
 
 def listen(app: Flask, host: str, port: int) -> None:

@@ -1,14 +1,17 @@
 """Tokens, cookies and who is calling: the only reader of credentials.
 
-Identity comes from, in this order: `Authorization: Bearer` (any case), `?token=` or a one-time
-`?ticket=` on sockets, the session cookie. Every token names a session row, looked up on each use:
-an ended session is refused at once, and its open sockets are closed. The cookie holds a token of
-its own kind, is HttpOnly, and unsafe requests that rely on it must come from an origin we trust.
+Identity comes from, in this order: `Authorization: Bearer` (any case), `?token=`, a subprotocol or
+a one-time `?ticket=` on sockets, the session cookie. Every token names a session row, looked up on
+each use: an ended session is refused at once, and its open sockets are closed. The cookie holds a
+token of its own kind, is HttpOnly, and unsafe requests that rely on it must come from an origin we
+trust.
 """
 
+import re
+import time
 from collections.abc import Callable
 from datetime import timedelta
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any, TypeVar
 
 from flask import Flask, Response, current_app, g, has_request_context, jsonify, request
@@ -30,7 +33,9 @@ from origins import csrf_token, has_csrf_token, is_trusted_origin
 
 COOKIE = "wharf_session"
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+SOCKETS = {"sockets", "socketio"}  # the blueprints of what stays open
 NO_TOKEN = {"", "null", "undefined"}  # what pages interpolate when they hold no token
+TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # one of ours, or of others like us
 SEEN_EVERY = timedelta(minutes=5)  # how exact `seen_at` is: a write for each request is too much
 TICKET_LIFE = timedelta(seconds=30)
 View = TypeVar("View", bound=Callable[..., Any])
@@ -146,14 +151,22 @@ def describe(user: User) -> dict[str, Any]:
 
 def claims_of(token: str, allow_expired: bool = False) -> dict[str, Any]:
     """What a token says, when it is ours; raises 401."""
-    known: dict[Any, dict[str, Any]] = g.setdefault("claims", {})
-    key = token, allow_expired
-    if key not in known:
-        try:
-            known[key] = decode_token(token, allow_expired=allow_expired)
-        except (JWTExtendedException, PyJWTError, ValueError, TypeError):
-            raise unauthorized("Invalid token") from None
-    return known[key]
+    try:
+        claims = verified(token, current_app.config["SECRET_KEY"])
+    except (JWTExtendedException, PyJWTError, ValueError, TypeError):
+        raise unauthorized("Invalid token") from None
+    if not allow_expired and claims.get("exp", 0) <= time.time():
+        raise unauthorized("Invalid token")
+    return claims
+
+
+@lru_cache(maxsize=4096)
+def verified(token: str, _secret: str) -> dict[str, Any]:
+    """What a token says that was signed with our secret; raises for any other.
+
+    Remembered, because a token comes with each request and its signature stays good (bench/).
+    """
+    return decode_token(token, allow_expired=True)
 
 
 def session_of(token: str, kind: str, allow_expired: bool = False) -> Session:
@@ -210,13 +223,22 @@ def bearer_token() -> str:
 
 def query_word(*names: str) -> str:
     """A credential in the address: only sockets take it, since addresses end up in logs."""
-    words = (request.args.get(name, "") for name in names if request.blueprint == "sockets")
+    words = (request.args.get(name, "") for name in names if request.blueprint in SOCKETS)
     return next((word for word in words if word not in NO_TOKEN), "")
+
+
+def subprotocol_token() -> str:
+    """A token among the subprotocols a socket offers: the one place beside its address that pages
+    may write to."""
+    offered = request.headers.get("Sec-WebSocket-Protocol", "") if is_socket() else ""
+    words = (word.strip() for word in offered.split(","))
+    return next((word for word in words if TOKEN.fullmatch(word)), "")
 
 
 def is_socket() -> bool:
     """Whether this request asks for a WebSocket."""
-    return request.headers.get("Upgrade", "").lower() == "websocket"
+    words = request.headers.get("Connection", "").lower()
+    return "upgrade" in words and request.headers.get("Upgrade", "").lower() == "websocket"
 
 
 def current_session() -> Session | None:
@@ -231,7 +253,7 @@ def current_session() -> Session | None:
 
 def read_session() -> Session | None:
     """Find the session in the credentials of this request."""
-    if token := bearer_token() or query_word("token", "access_token"):
+    if token := bearer_token() or query_word("token", "access_token") or subprotocol_token():
         return session_of(token, "access")
     if ticket := query_word("ticket"):
         return ticket_session(ticket)

@@ -185,8 +185,9 @@ class _Carrier(Bus):
             self._send(connection, [event for event, end in waiting if end > time.monotonic()])
             self._warned.discard("sender")
             with self._wake:  # only now, so that another connection can try again
-                for _ in waiting:
-                    self._waiting.popleft()
+                for one in waiting:
+                    if self._waiting and self._waiting[0] is one:  # not pushed out meanwhile
+                        self._waiting.popleft()
 
     def _peek(self) -> list[tuple[Event, float]]:
         """Waits for events and returns them all; none means closed."""
@@ -215,7 +216,11 @@ class _Carrier(Bus):
         size = limit
         for event in events:
             fields = [event.topic, event.type, event.data, event.seq, event.skip]
-            item = json.dumps(fields, separators=(",", ":"))
+            try:
+                item = json.dumps(fields, separators=(",", ":"))
+            except (TypeError, ValueError):  # a bug of who told it, which shall not hold up others
+                logger.exception("a %s event cannot be told to other processes", event.type)
+                continue
             size += len(item) + 1
             if size > limit:
                 chunks.append([])

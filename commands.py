@@ -3,13 +3,11 @@
 import click
 from flask import Flask
 from flask.cli import AppGroup
-from sqlalchemy import select
 
 from auth import note
 from errors import WharfError
 from models import ROLES, User, db, iso, rows_of
-from passwords import hash_password
-from routes.passwords import reset_link
+from passwords import hash_password, reset_link
 from validation import Email, Input, Name, Username, clean_login, validate
 
 users = AppGroup("user", help="Accounts.")
@@ -83,7 +81,7 @@ def reset_password(login: str) -> None:
 @users.command("list")
 def list_users() -> None:
     """Print all accounts, oldest first."""
-    for user in rows_of(select(User).order_by(User.id)):
+    for user in rows_of(User.existing().order_by(User.id)):
         since, login = iso(user.created_at)[:10], user.email or user.username
         click.echo(f"{user.id:>6}  {user.role:<6}  {since}  {login}  {user.name}")
 

@@ -92,7 +92,7 @@ class Settings(BaseSettings):
         description="Bytes that may wait for all clients of a process; beyond, the slowest go.",
     )
     MAX_SOCKETS: int = Field(20_000, ge=1, description="Sockets of one process.")
-    MAX_SOCKETS_PER_USER: int = Field(50, ge=1, description="Sockets of one user in a process.")
+    MAX_SOCKETS_PER_USER: int = Field(200, ge=1, description="Sockets of one user in a process.")
     MAX_SOCKETS_PER_ADDRESS: int = Field(
         500, ge=1, description="Sockets of one address in a process."
     )

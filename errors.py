@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, jsonify, request
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm.exc import StaleDataError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
@@ -99,7 +99,7 @@ def forbidden(message: str = "Forbidden") -> WharfError:
 
 def not_found(noun: str) -> WharfError:
     """404: there is no such `noun`, or the caller may not see it."""
-    return WharfError(404, f"{noun.capitalize()} not found", f"{noun}_not_found")
+    return WharfError(404, f"{noun.capitalize()} not found", f"{noun.replace(' ', '_')}_not_found")
 
 
 def known_error(error: Exception) -> WharfError | None:
@@ -113,9 +113,19 @@ def known_error(error: Exception) -> WharfError | None:
         return WharfError(409, "This conflicts with what is already stored")
     if isinstance(error, ConnectionError):
         return WharfError(400, "The client went away")
-    if isinstance(error, OperationalError | PoolTimeout):
+    if is_unavailable(error):
         return WharfError(503, "The database is not available, try again")
     return None
+
+
+def is_unavailable(error: Exception | None) -> bool:
+    """Whether the database is busy, locked, restarting or away."""
+    return isinstance(error, OperationalError | PoolTimeout) or is_cut_off(error)
+
+
+def is_cut_off(error: Exception | None) -> bool:
+    """Whether the connection to the database ended in the middle of something."""
+    return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
 def misdirected(error: Exception) -> WharfError | None:

@@ -19,15 +19,26 @@ from flask import Flask, current_app
 from sqlalchemy import bindparam, event, insert, select, update
 
 from bus import Bus, Event, make_bus
-from models import Member, Message, Room, StoredEvent, Topic, User, db, now, upsert
+from models import Job, Member, Message, Room, StoredEvent, Topic, User, db, now, upsert
 
+# What clients are told of stored events: nobody may pass for the house that says so.
+RECORDED = {
+    *("changed", "chat-message", "message-edited", "message-deleted", "published"),
+    *("member-changed", "member-removed", "room-added", "room-removed", "room-read", "room:update"),
+    *("notification", "notification-read", "notification-unread", "notification-deleted"),
+    *("job:progress", "job:deleted"),
+}
 UNNUMBERED = -1
 PAGE = 500
+PAGE_CHARACTERS = 1_000_000  # of the data in one page, unless one event has more
 
 
-def record(topic: str, type: str, data: Any) -> None:
-    """Collect a durable event: stored with the transaction, told after its commit."""
-    collect(Event(topic, type, data, UNNUMBERED))
+def record(topic: str, type: str, data: Any, skip: str = "") -> None:
+    """Collect a durable event: stored with the transaction, told after its commit.
+
+    The connection with id `skip` does not hear it.
+    """
+    collect(Event(topic, type, data, UNNUMBERED, skip))
 
 
 def signal(topic: str, type: str, data: Any, skip: str = "") -> None:
@@ -39,6 +50,14 @@ def record_change(topic: str, table: str, old: Any = None, new: Any = None) -> N
     """Collect the INSERT, UPDATE or DELETE of a row, given as its dicts before and after."""
     kind = "UPDATE" if old and new else "INSERT" if new else "DELETE"
     record(topic, "changed", {"table": table, "event": kind, "old": old, "new": new})
+
+
+def forget_changes(topic: str, facts: dict[str, Any]) -> None:
+    """Empty what was told on `topic` of rows with these facts, in this order; no seq is missing."""
+    said = as_text(facts)[1:-1]
+    told = (StoredEvent.topic == topic) & StoredEvent.data.contains(said, autoescape=True)
+    forgotten = update(StoredEvent).where(told, StoredEvent.type == "changed")
+    db.session.execute(forgotten.values(type="erased", data="{}"))
 
 
 def record_message(room: Room, message: dict[str, Any]) -> None:
@@ -68,10 +87,15 @@ def record_member(room: Room, member: Member) -> None:
     record(room.topic, "member-changed", {"roomId": room.id, "member": member.to_dict()})
 
 
-def record_removal(room: Room, user: User, reason: str) -> None:
-    """Collect that `user` may hear the room no longer: `left`, `kicked`, `banned`, `deleted`."""
+def record_removal(room: Room, user: User, reason: str, handed_over: bool = False) -> None:
+    """Collect that `user` may hear the room no longer: `left`, `kicked`, `banned`, `deleted`.
+
+    And who owns it now, if it was handed over.
+    """
     data = {"roomId": room.id, "userId": user.id, "reason": reason}
     record(room.topic, "member-removed", data)
+    if handed_over:
+        record_room(room)
 
 
 def record_deletion(room: Room, message_id: int) -> None:
@@ -82,6 +106,13 @@ def record_deletion(room: Room, message_id: int) -> None:
     values = {"type": "message-deleted", "data": as_text(gone)}  # in its place: no seq is missing
     db.session.execute(update(StoredEvent).where(told).values(values))
     record(room.topic, "message-deleted", gone)
+
+
+def record_job(job: Job) -> None:
+    """Collect how far a job is, for its user alone."""
+    facts = job.to_dict()  # without its type: a frame has one of its own
+    told = ("jobId", "progress", "status", "totalItems", "processedItems", "error")
+    record(f"user:{job.user_id}", "job:progress", {name: facts[name] for name in told})
 
 
 def collect(told: Event) -> None:
@@ -142,6 +173,7 @@ def as_row(one: Event) -> dict[str, Any]:
         "seq": one.seq,
         "type": one.type,
         "data": as_text(one.data),
+        "skip": one.skip,
         "created_at": now(),
     }
 
@@ -159,14 +191,21 @@ def forget(session: Any, _previous: Any) -> None:
 
 
 def read(topic: str, after: int) -> list[Event]:
-    """The next stored events of a topic above seq `after`, in order, PAGE at most."""
+    """The next stored events of a topic above seq `after`, in order, a page of them at most."""
     rows = db.session.execute(
-        select(StoredEvent.seq, StoredEvent.type, StoredEvent.data)
+        select(StoredEvent.seq, StoredEvent.type, StoredEvent.data, StoredEvent.skip)
         .where(StoredEvent.topic == topic, StoredEvent.seq > after)
         .order_by(StoredEvent.seq)
         .limit(PAGE)
     )
-    return [Event(topic, row.type, json.loads(row.data), row.seq) for row in rows]
+    page: list[Event] = []
+    size = 0
+    for row in rows:
+        size += len(row.data)
+        if page and size > PAGE_CHARACTERS:
+            break
+        page.append(Event(topic, row.type, json.loads(row.data), row.seq, row.skip))
+    return page
 
 
 def last_seqs(topics: Sequence[str]) -> dict[str, int]:

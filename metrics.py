@@ -93,6 +93,8 @@ class Metrics(Collector):
         traffic, flusher = house.traffic, house.flusher
         gauges = {
             "wharf_topics": ("Topics that are heard here", len(house.hub.topics)),
+            "wharf_places": ("Topics where users are", len(house.hub.presence.places)),
+            "wharf_seats": ("Places that sockets hold", sum(list(house.seats.taken.values()))),
             "wharf_queued_bytes": ("Bytes that wait for slow clients", traffic.queued_bytes),
             "wharf_slow_clients": ("Clients for whom bytes wait", len(traffic.queued)),
             "wharf_waiting_jobs": ("Messages of clients to handle", len(flusher.jobs)),

@@ -6,6 +6,7 @@ Times are UTC, stored without a zone (SQLite drops it) and written with a `Z`.
 
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,19 +17,25 @@ from urllib.parse import quote
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
+    JSON,
     BigInteger,
+    Column,
     ForeignKey,
     Index,
     Integer,
     Select,
+    Table,
     Text,
     bindparam,
     case,
     delete,
     event,
+    exists,
     func,
     insert,
+    literal,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -37,6 +44,7 @@ from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
     contains_eager,
+    declared_attr,
     joinedload,
     mapped_column,
     query_expression,
@@ -84,6 +92,12 @@ def upsert(model: Any, dialect: str = "") -> Any:
     return (postgresql if dialect == "postgresql" else sqlite).insert(model)
 
 
+def public_column(model: Any, name: str) -> Any:
+    """The column of this name, if clients may know of it."""
+    snake = "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
+    return model.__table__.columns.get(snake) if snake in model.LISTED else None
+
+
 def prepare_sqlite(engine: Engine, synchronous: str) -> None:
     """WAL lets readers and a writer work at once; keys are enforced; writers wait their turn."""
 
@@ -97,6 +111,16 @@ def prepare_sqlite(engine: Engine, synchronous: str) -> None:
         cursor.close()
 
 
+def prepare_postgres(engine: Engine) -> None:
+    """A process that vanished in a transaction keeps its locks for 10 seconds, not for hours."""
+
+    @event.listens_for(engine, "connect")
+    def set_timeout(dbapi_connection: Any, _record: Any) -> None:
+        with dbapi_connection.cursor() as cursor:
+            cursor.execute("SET idle_in_transaction_session_timeout = '10s'")
+        dbapi_connection.commit()  # or a rollback takes it back
+
+
 # What each role may do, as (resource, action); `*` is any. Which rows, the loaders below decide.
 ROLES: dict[str, dict[str, Any]] = {
     "user": {
@@ -104,6 +128,8 @@ ROLES: dict[str, dict[str, Any]] = {
         "hierarchy": 1,
         "permissions": (
             ("todos", "*"),
+            ("posts", "create"),
+            ("comments", "create"),
             ("rooms", "*"),
             ("files", "*"),
             ("channels", "*"),
@@ -139,7 +165,9 @@ class User(db.Model):
     name: Mapped[str]
     password_hash: Mapped[str]
     role: Mapped[str] = mapped_column(default="user")
+    is_active: Mapped[bool] = mapped_column(default=True)  # who is not cannot sign in
     created_at: Mapped[datetime] = mapped_column(default=now)
+    deleted_at: Mapped[datetime | None]  # the row stays for what was said in rooms (erasure.py)
 
     @classmethod
     def find(cls, login: str) -> "User | None":
@@ -152,9 +180,20 @@ class User(db.Model):
     def load(cls, user_id: str | int) -> "User":
         """The account with this id; raises 404."""
         user = db.session.get(cls, parse_id(user_id) or 0)
-        if user is None:
+        if user is None or user.deleted_at:
             raise not_found("user")
         return user
+
+    @classmethod
+    def existing(cls) -> "Select[tuple[User]]":
+        """Every account that was not deleted."""
+        return select(cls).where(cls.deleted_at.is_(None))
+
+    def require_other_admin(self) -> None:
+        """Raise 409 when this is the only one who can administer."""
+        others = User.existing().where(User.role == "admin", User.is_active, User.id != self.id)
+        if self.role == "admin" and db.session.scalar(others.limit(1)) is None:
+            raise WharfError(409, "This is the only admin", "last_admin")
 
     @property
     def topic(self) -> str:
@@ -185,12 +224,14 @@ class User(db.Model):
         return list(db.session.scalars(ended.values(ended_at=now()).returning(Session.id)))
 
     def to_public(self) -> dict[str, Any]:
-        """What every other user may know."""
+        """What every other user may know; the key of the email is there for who reads it."""
         return {
             "id": self.id,
+            "email": None,
             "username": self.username,
             "name": self.name,
             "role": self.role,
+            "is_active": self.is_active,
             "createdAt": iso(self.created_at),
         }
 
@@ -205,7 +246,7 @@ class User(db.Model):
             "role": self.role,
             "roles": [self.role],
             "permissions": self.permissions(),
-            "is_active": True,
+            "is_active": self.is_active,
             "mfa_enabled": False,
             "createdAt": iso(self.created_at),
         }
@@ -356,55 +397,495 @@ class Activity(db.Model):
         }
 
 
-class Todo(db.Model):
-    """A line on somebody's list, or on the shared public list when it has no owner."""
+# Records: what the nouns of routes/ share, and the nouns
 
-    __tablename__ = "todos"
-    LISTED = {"id", "title", "completed", "created_at", "updated_at"}
-    SEARCHED = ("title",)
+
+class Record:
+    """What the rows of a noun share: an id, times, and rules that a noun may replace.
+
+    Clients may sort and filter by the columns in `LISTED`, and by what `RELATED` makes of other
+    words; `q` looks in those in `SEARCHED`, by an index of their words where `IS_INDEXED`.
+    """
+
+    LISTED = {"id", "created_at", "updated_at"}
+    RELATED: dict[str, Any] = {}
+    SEARCHED: tuple[str, ...] = ()
+    IS_INDEXED = False
+    ORDER: tuple[str, ...] = ()  # as in `sort`; newest first without
+    MAX_ITEMS = 1000  # in one answer
+    IS_SHORT = True  # or it is listed to streams that ask for it by name alone
+    OPEN = ""  # the setting that lets callers without account hear of changes; always without
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"), index=True)
-    title: Mapped[str]
-    completed: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(default=now)
     updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
 
     @classmethod
-    def owned_by(cls, user: User | None) -> "Select[tuple[Todo]]":
-        """The list `user` works on; the public one for nobody."""
-        return select(cls).where(cls.user_id == user.id if user else cls.user_id.is_(None))
+    def noun(cls) -> str:
+        """What a row is called, as in `context rule`."""
+        return re.sub("(?<=[a-z])(?=[A-Z])", " ", cls.__name__).lower()
 
     @classmethod
-    def find(cls, todo_id: str | int, user: User | None) -> "Todo | None":
-        """The todo, if it is on the list of `user`."""
-        return db.session.scalar(cls.owned_by(user).where(cls.id == parse_id(todo_id)))
+    def visible_to(cls, user: User | None) -> Select[Any]:
+        """The rows `user`, or nobody in particular, may read; here all."""
+        return select(cls)
 
     @classmethod
-    def load(cls, todo_id: str | int, user: User | None) -> "Todo":
-        """The todo, if it is on the list of `user`; raises 404."""
-        todo = cls.find(todo_id, user)
-        if todo is None:
-            raise not_found("todo")
-        return todo
+    def find(cls, row_id: str | int, user: User | None) -> Any:
+        """The row, if `user` may read it."""
+        return db.session.scalar(cls.visible_to(user).where(cls.id == parse_id(row_id)))
 
-    @staticmethod
-    def topic_of(user: User | None) -> str:
-        """Where changes of this user's list are told."""
-        return f"todos:{user.id}" if user else "todos:public"
+    @classmethod
+    def load(cls, row_id: str | int, user: User | None) -> Any:
+        """The row, if `user` may read it; raises 404."""
+        row = cls.find(row_id, user)
+        if row is None:
+            raise not_found(cls.noun())
+        return row
+
+    @classmethod
+    def topic_of(cls, user: User | None) -> str:
+        """Where the changes are told of which `user` may hear; here everybody's."""
+        return str(cls.__tablename__)  # type: ignore[attr-defined]
+
+    @property
+    def topic(self) -> str:
+        """Where changes of this row are told."""
+        return self.topic_of(None)
+
+    @classmethod
+    def prepare(cls, rows: Sequence[dict[str, Any]]) -> None:
+        """Make ready for several new rows at once, given as the fields of each."""
+
+    @classmethod
+    def make(cls, user: User | None, **fields: Any) -> Any:
+        """A new row of `user`; raises 400, 403 and 404."""
+        row = cls()
+        row.created_at = row.updated_at = now()
+        row.change(**fields)
+        return row
+
+    def change(self, **fields: Any) -> None:
+        """Take these values; raises 400."""
+        for name, value in fields.items():
+            setattr(self, name, value)
+
+    def lock(self) -> bool:
+        """Hold the row until the commit and read it anew; False when it is gone.
+
+        So what is told is what is stored, whoever else writes at this moment.
+        """
+        model: Any = type(self)
+        same = {"updated_at": model.updated_at}  # not the id: search would index the row anew
+        held = update(model).where(model.id == self.id).values(same).returning(model.id)
+        if db.session.scalar(held, execution_options={"synchronize_session": False}) is None:
+            return False
+        db.session.refresh(self)
+        return True
+
+    def delete(self) -> None:
+        """Take the row out, and what belongs to it alone."""
+        db.session.delete(self)
+
+    def require_change(self, user: User | None) -> None:
+        """Raise 403 when `user` may not change the row; here who sees it may."""
+
+    def require_removal(self, user: User | None) -> None:
+        """Raise 403 when `user` may not delete the row, 409 when nobody may."""
+        self.require_change(user)
+
+    def told(self) -> dict[str, Any] | None:
+        """The row as its topic hears of it; None while nobody may."""
+        return self.to_dict()
+
+    def traces(self) -> list[tuple[str, dict[str, Any]]]:
+        """What to forget once nobody may read the row: topics, and facts that tell it there."""
+        return []
 
     def to_dict(self) -> dict[str, Any]:
-        """The row as the todo pages read it (docs/frontends/larc.md)."""
+        """The row as clients read it, times in both spellings."""
         created, updated = iso(self.created_at), iso(self.updated_at)
         return {
             "id": self.id,
-            "title": self.title,
-            "text": self.title,
-            "completed": self.completed,
             "created_at": created,
             "updated_at": updated,
             "createdAt": created,
             "updatedAt": updated,
+        }
+
+
+class Authored(Record):
+    """A record that everybody may read, and its author and admins change."""
+
+    MAX_ITEMS = 100
+    IS_SHORT = False
+
+    author_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+
+    @declared_attr
+    def author(cls) -> Mapped[User]:
+        """Who wrote it: loaded along, since every answer shows it."""
+        return relationship(lazy="joined", innerjoin=True)
+
+    @classmethod
+    def make(cls, user: User | None, **fields: Any) -> Any:
+        """A new row of this author."""
+        row = super().make(user, **fields)
+        row.author = user
+        return row
+
+    def require_change(self, user: User | None) -> None:
+        """Raise 403 for another's row."""
+        if user is None or (user.id != self.author_id and not self.moderated_by(user)):
+            raise forbidden()
+
+    def traces(self) -> list[tuple[str, dict[str, Any]]]:
+        """All that was told of the row."""
+        return [(self.topic, {"id": self.id, "created_at": iso(self.created_at)})]
+
+    @classmethod
+    def moderated_by(cls, user: User | None) -> bool:
+        """Whether `user` may read and change the rows of others."""
+        return user is not None and user.may(cls.topic_of(None), "moderate")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row with its author, without their email: others read it."""
+        author = {"id": self.author.id, "name": self.author.name, "email": None}
+        facts = {"author": author, "author_id": self.author_id, "authorId": self.author_id}
+        return {**super().to_dict(), **facts}
+
+
+class Curated(Record):
+    """A record that everybody may read and only admins write."""
+
+    @classmethod
+    def make(cls, user: User | None, **fields: Any) -> Any:
+        """A new row; raises 400 and 403."""
+        cls().require_change(user)
+        return super().make(user, **fields)
+
+    def require_change(self, user: User | None) -> None:
+        """Raise 403 for who is no admin."""
+        if user is None or not user.may(self.topic, "update"):
+            raise forbidden()
+
+
+class Todo(Record, db.Model):
+    """A line on somebody's list, or on the shared public list when it has no owner."""
+
+    __tablename__ = "todos"
+    LISTED = Record.LISTED | {"title", "completed"}
+    SEARCHED = ("title",)
+    IS_INDEXED = True
+    OPEN = "PUBLIC_TODOS"
+
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"), index=True)
+    title: Mapped[str]
+    completed: Mapped[bool] = mapped_column(default=False)
+
+    @classmethod
+    def visible_to(cls, user: User | None) -> Select[Any]:
+        """The list `user` works on; the public one for nobody."""
+        mine = select(cls).where(cls.user_id == user.id if user else cls.user_id.is_(None))
+        return mine.execution_options(owner=("user_id", user.id if user else 0))  # search.py
+
+    @classmethod
+    def topic_of(cls, user: User | None) -> str:
+        """Where changes of this user's list are told."""
+        return f"todos:{user.id}" if user else "todos:public"
+
+    @property
+    def topic(self) -> str:
+        """Where changes of the list this is on are told."""
+        return f"todos:{self.user_id or 'public'}"
+
+    @classmethod
+    def make(cls, user: User | None, **fields: Any) -> Any:
+        """A new line on the list of `user`."""
+        return super().make(user, user_id=user and user.id, **fields)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row as the todo pages read it (docs/frontends/larc.md)."""
+        facts = {"title": self.title, "text": self.title, "completed": self.completed}
+        return {**super().to_dict(), **facts}
+
+
+post_tags = Table(
+    "post_tags",
+    Base.metadata,
+    Column("tag_id", ForeignKey("tags.id"), primary_key=True),
+    Column("post_id", ForeignKey("posts.id"), primary_key=True, index=True),
+)
+
+
+class Tag(db.Model):
+    """A word by which posts are found; made by its first use."""
+
+    __tablename__ = "tags"
+    LISTED = {"id", "name"}
+    SEARCHED = ("name",)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+
+    @classmethod
+    def named(cls, names: Collection[str]) -> Sequence["Tag"]:
+        """The tags of these names, made if there are none yet."""
+        known = rows_of(select(cls).where(cls.name.in_(names)).order_by(cls.name))
+        missing = set(names) - {tag.name for tag in known}
+        if not missing:
+            return known
+        rows = [{"name": name} for name in sorted(missing)]  # sorted: locked in one order by all
+        db.session.execute(upsert(cls).values(rows).on_conflict_do_nothing())
+        return rows_of(select(cls).where(cls.name.in_(names)).order_by(cls.name))
+
+    @classmethod
+    def visible_to(cls, user: User | None) -> Select[Any]:
+        """The tags of posts that `user` may read."""
+        there = (post_tags.c.tag_id == cls.id) & (post_tags.c.post_id == Post.id)
+        return select(cls).where(exists().where(there, Post.readable_by(user)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The tag as lists show it."""
+        return {"id": self.id, "name": self.name}
+
+
+class Category(Curated, db.Model):
+    """A place for posts in a tree: a post is in its category and in all above that."""
+
+    __tablename__ = "categories"
+    LISTED = Record.LISTED | {"name", "slug", "parent_id"}
+    SEARCHED = ("name",)
+    ORDER = ("name",)
+
+    name: Mapped[str]
+    slug: Mapped[str] = mapped_column(unique=True)
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("categories.id"), index=True)
+
+    @classmethod
+    def named(cls, word: str) -> "Category":
+        """The category of this slug or id; raises 400."""
+        known = (cls.slug == word) | (cls.id == parse_id(word))
+        category = db.session.scalar(select(cls).where(known).order_by(cls.slug != word).limit(1))
+        if category is None:
+            text = "Category must be the slug or id of one"
+            raise bad_request(text, {"category": [text]})
+        return category
+
+    @classmethod
+    def under(cls, words: Sequence[str]) -> set[int]:
+        """The ids of the categories with one of these slugs or ids, and of all below them."""
+        rows = db.session.execute(select(cls.id, cls.slug, cls.parent_id)).all()
+        found = {row.id for row in rows if row.slug in words or str(row.id) in words}
+        while more := {row.id for row in rows if row.parent_id in found} - found:
+            found |= more
+        return found
+
+    def change(self, **fields: Any) -> None:
+        """Take these values; the slug follows the name of a new one. Raises 400 for a cycle."""
+        if "parent_id" in fields:
+            self.require_parent(fields["parent_id"])
+        super().change(**fields)
+        if not self.slug:
+            self.slug = re.sub(r"[\W_]+", "-", self.name.casefold()).strip("-")
+        if not self.slug or self.slug.isdecimal():
+            text = "Slug needs a letter"
+            raise bad_request(text, {"slug": [text]})
+
+    def require_parent(self, parent_id: int | None) -> None:
+        """Raise 400 for a parent that is not there, or below this category."""
+        everything = select(Category.id).order_by(Category.id)
+        db.session.execute(everything.with_for_update())  # or two moves could make a circle
+        below = self.under([str(self.id)]) if self.id else set()
+        if parent_id in below or (parent_id and db.session.get(Category, parent_id) is None):
+            text = "Parent must be another category that is not below this one"
+            raise bad_request(text, {"parent_id": [text]})
+
+    def require_removal(self, user: User | None) -> None:
+        """Raise 403 for who is no admin, 409 while something is in there."""
+        super().require_removal(user)
+        inside = select(Category.id).where(Category.parent_id == self.id)
+        posts = select(Post.id).where(Post.category_id == self.id)
+        if db.session.scalar(inside.union_all(posts).limit(1)) is not None:
+            raise WharfError(409, "This category is not empty", "in_use")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The category as lists show it."""
+        facts = {"name": self.name, "slug": self.slug}
+        return {**super().to_dict(), **facts, "parent_id": self.parent_id}
+
+
+class Post(Authored, db.Model):
+    """An article; a draft, for its author's eyes, until it is published."""
+
+    __tablename__ = "posts"
+    LISTED = Record.LISTED | {"title", "published", "author_id", "category_id"}
+    SEARCHED = ("title", "content")
+    IS_INDEXED = True
+    __table_args__ = (Index("posts_published", "published", "id"),)
+
+    title: Mapped[str]
+    content: Mapped[str] = mapped_column(Text, default="")
+    published: Mapped[bool] = mapped_column(default=False)
+    category_id: Mapped[int | None] = mapped_column(ForeignKey("categories.id"), index=True)
+    category: Mapped[Category | None] = relationship(lazy="joined")
+    tags: Mapped[list[Tag]] = relationship(secondary=post_tags, lazy="selectin", order_by=Tag.name)
+
+    @classmethod
+    def visible_to(cls, user: User | None) -> Select[Any]:
+        """What is published, and the drafts of `user`; an admin sees all."""
+        return select(cls).where(cls.readable_by(user))
+
+    @classmethod
+    def readable_by(cls, user: User | None) -> Any:
+        """The condition that `user`, or nobody in particular, may read a post."""
+        if user is None:
+            return cls.published
+        if cls.moderated_by(user):
+            return true()
+        # No OR: SQLite would sort all rows of both indexes to find the newest.
+        return case((cls.published, true()), else_=cls.author_id == user.id)
+
+    @classmethod
+    def tagged(cls, names: Sequence[str]) -> Any:
+        """The condition that a post has one of these tags."""
+        tagged = select(post_tags.c.post_id).join(Tag, Tag.id == post_tags.c.tag_id)
+        clean = [name.replace("\0", "").strip().lower() for name in names]
+        return cls.id.in_(tagged.where(Tag.name.in_(clean)))
+
+    @classmethod
+    def filed(cls, words: Sequence[str]) -> Any:
+        """The condition that a post is in one of these categories, given by slug or id."""
+        return cls.category_id.in_(Category.under(words))
+
+    @classmethod
+    def prepare(cls, rows: Sequence[dict[str, Any]]) -> None:
+        """Make the tags of all rows first, or two batches would wait for each other."""
+        Tag.named({name for row in rows for name in row["tags"]})
+
+    def change(self, **fields: Any) -> None:
+        """Take these values: tags as a set of names, the category as its slug, id, or empty."""
+        if "tags" in fields:
+            self.tags = list(Tag.named(fields.pop("tags")))
+            self.updated_at = now() if self.id else self.updated_at  # though no column changes
+        if "category" in fields:
+            word = fields.pop("category")
+            self.category = Category.named(word) if word else None
+        super().change(**fields)
+
+    def delete(self) -> None:
+        """Take the post out with its comments."""
+        db.session.execute(delete(Comment).where(Comment.post_id == self.id))
+        super().delete()
+
+    def told(self) -> dict[str, Any] | None:
+        """The post once it is published."""
+        return self.to_dict() if self.published else None
+
+    def traces(self) -> list[tuple[str, dict[str, Any]]]:
+        """All that was told of the post and of its comments, which nobody may read either."""
+        comments = (Comment.topic_of(None), {"post_id": self.id, "postId": self.id})
+        return [*super().traces(), comments]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The post as pages read it (docs/frontends/larc.md)."""
+        return {
+            **super().to_dict(),
+            "title": self.title,
+            "content": self.content,
+            "published": self.published,
+            "category": self.category and self.category.slug,
+            "category_id": self.category and self.category.id,
+            "tags": [tag.name for tag in self.tags],
+        }
+
+
+Post.RELATED = {"tag": Post.tagged, "tags": Post.tagged, "category": Post.filed}
+
+
+class Comment(Authored, db.Model):
+    """What somebody has to say to a post."""
+
+    __tablename__ = "comments"
+    LISTED = Record.LISTED | {"post_id", "author_id"}
+    SEARCHED = ("content",)
+    __table_args__ = (Index("comments_of_post", "post_id", "id"),)
+
+    post_id: Mapped[int] = mapped_column(ForeignKey("posts.id"))
+    content: Mapped[str] = mapped_column(Text)
+
+    @classmethod
+    def visible_to(cls, user: User | None) -> Select[Any]:
+        """The comments on posts that `user` may read."""
+        readable = exists().where(Post.id == cls.post_id, Post.readable_by(user))
+        return select(cls).where(readable)
+
+    @classmethod
+    def make(cls, user: User | None, **fields: Any) -> Any:
+        """A new comment on a post that `user` may read; raises 404."""
+        post = Post.load(fields["post_id"], user)
+        return super().make(user, **{**fields, "post_id": post.id})
+
+    def require_removal(self, user: User | None) -> None:
+        """Raise 403 for who wrote neither the comment nor the post."""
+        if user is None or user.id != self.written_under().author_id:
+            self.require_change(user)
+
+    def written_under(self) -> Post:
+        """The post."""
+        return db.session.get(Post, self.post_id)
+
+    def told(self) -> dict[str, Any] | None:
+        """The comment, if its post is published."""
+        return self.to_dict() if self.written_under().published else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comment as pages read it."""
+        facts = {"post_id": self.post_id, "postId": self.post_id, "content": self.content}
+        return {**super().to_dict(), **facts}
+
+
+class ContextRule(Curated, db.Model):
+    """What a chat assistant is told of a context (docs/frontends/widget.md)."""
+
+    __tablename__ = "context_rules"
+    LISTED = Record.LISTED | {"name", "priority", "is_active", "context_type", "version"}
+    SEARCHED = ("name", "description", "content")
+    ORDER = ("-priority",)
+
+    name: Mapped[str]
+    content: Mapped[str] = mapped_column(Text)
+    description: Mapped[str] = mapped_column(Text, default="")
+    is_active: Mapped[bool] = mapped_column(default=True)
+    priority: Mapped[int] = mapped_column(default=0, index=True)
+    context_type: Mapped[str] = mapped_column(default="")
+    keywords: Mapped[list[str]] = mapped_column(JSON, default=list)
+    excluded_topics: Mapped[list[str]] = mapped_column(JSON, default=list)
+    prompt_template: Mapped[str] = mapped_column(Text, default="")
+    response_filters: Mapped[Any] = mapped_column(JSON, default=dict)
+    version: Mapped[int] = mapped_column(default=0)
+
+    def change(self, **fields: Any) -> None:
+        """Take these values as the next version."""
+        super().change(**fields)
+        self.version = (self.version or 0) + 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """The rule under the names of the widget's pages."""
+        return {
+            **super().to_dict(),
+            "name": self.name,
+            "content": self.content,
+            "description": self.description,
+            "is_active": self.is_active,
+            "isActive": self.is_active,
+            "priority": self.priority,
+            "context_type": self.context_type,
+            "keywords": self.keywords,
+            "excluded_topics": self.excluded_topics,
+            "prompt_template": self.prompt_template,
+            "response_filters": self.response_filters,
+            "version": self.version,
         }
 
 
@@ -628,10 +1109,10 @@ class Room(db.Model):
             db.session.execute(delete(table).where(inside))
         db.session.execute(delete(Room).where(Room.id == self.id))
 
-    def mark_read(self, user: User, message_id: int | None) -> tuple[int, bool]:
-        """Move the read marker of `user` forward, to the last message at most: (it, whether moved).
+    def mark_read(self, user: User, message_id: int | None) -> tuple[dict[str, Any], bool]:
+        """Move the read marker of `user` forward, to the last message at most.
 
-        Raises 403 for who is no member.
+        Returns `{roomId, messageId, unread}` and whether it moved; raises 403 for who is no member.
         """
         if self.seat is None:
             raise forbidden("You are not a member of this room")
@@ -642,7 +1123,9 @@ class Room(db.Model):
         mine = (Member.room_id == self.id) & (Member.user_id == user.id)
         forward = update(Member).where(mine, Member.read_id < target).values(read_id=target)
         moved = db.session.scalar(forward.returning(Member.read_id)) is not None
-        return db.session.scalar(select(Member.read_id).where(mine)), moved
+        marker = db.session.scalar(select(Member.read_id).where(mine))
+        unread = self.as_seen_by(user)["unread"]
+        return {"roomId": self.id, "messageId": marker, "unread": unread}, moved
 
     @classmethod
     def seen_by(cls, user: User) -> "Select[tuple[Room]]":
@@ -682,6 +1165,16 @@ class Room(db.Model):
         """The room as `user` reads it, with its participants."""
         room = db.session.scalar(Room.seen_by(user).where(Room.id == self.id))
         return {**room.to_dict(), "participants": self.participants()}
+
+    @classmethod
+    def require_voices(cls, room_ids: Sequence[str], user: User | None) -> None:
+        """Raise 403 for who is muted or banned in one of these rooms; one query for all."""
+        if user is None or cls.moderated_by(user):
+            return
+        silenced = Member.is_muted | Member.is_banned
+        there = (Member.user_id == user.id) & Member.room_id.in_(room_ids)
+        if db.session.scalar(select(Member.room_id).where(there, silenced).limit(1)) is not None:
+            raise forbidden("You are muted in this room")
 
     def require_voice(self) -> None:
         """Raise 403 for who is muted."""
@@ -912,6 +1405,88 @@ class File(db.Model):
         }
 
 
+class Job(db.Model):
+    """Work that takes a while, as who does it reports it."""
+
+    __tablename__ = "jobs"
+    LISTED = {"id", "type", "status", "total_items", "processed_items", "created_at", "updated_at"}
+    SEARCHED = ("type", "error")
+    BEFORE = {  # the states from which a job may come into another
+        "pending": ("pending",),
+        "running": ("pending", "running"),
+        "completed": ("pending", "running"),
+        "failed": ("pending", "running"),
+    }
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    type: Mapped[str]
+    status: Mapped[str] = mapped_column(default="pending")
+    total_items: Mapped[int] = mapped_column(default=0)
+    processed_items: Mapped[int] = mapped_column(default=0)
+    error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+
+    @classmethod
+    def owned_by(cls, user: User) -> "Select[tuple[Job]]":
+        """The jobs of `user`."""
+        return select(cls).where(cls.user_id == user.id)
+
+    @classmethod
+    def load(cls, job_id: str | int, user: User) -> "Job":
+        """The job, if it is one of `user`; raises 404."""
+        job = db.session.scalar(cls.owned_by(user).where(cls.id == parse_id(job_id)))
+        if job is None:
+            raise not_found("job")
+        return job
+
+    @property
+    def progress(self) -> float:
+        """Percent done, to two places; 0 for a job without items."""
+        done = 100 * self.processed_items / self.total_items if self.total_items else 0
+        return round(done, 2)
+
+    def advance(
+        self, processed: int | None = None, status: str | None = None, error: str | None = None
+    ) -> bool:
+        """Bring the job forward; returns whether anything changed.
+
+        What is processed runs, and an error fails the job. Raises 400 for more items than there
+        are, 409 for another state than the job can come into.
+        """
+        if processed is not None and processed > self.total_items:
+            text = f"ProcessedItems must be {self.total_items} at most"
+            raise bad_request(text, {"processedItems": [text]})
+        status = "failed" if error else status or ("running" if processed else self.status)
+        values = {"status": status, "processed_items": processed, "error": error}
+        news = {k: v for k, v in values.items() if v is not None and v != getattr(self, k)}
+        if not news:
+            return False  # a report that came twice
+        # In the database, since others may report at this very moment.
+        open_job = (Job.id == self.id) & Job.status.in_(self.BEFORE[status])
+        changed = db.session.scalar(update(Job).where(open_job).values(news).returning(Job.id))
+        db.session.refresh(self)
+        if changed is None:
+            raise WharfError(409, f"This job is {self.status} already", "job_settled")
+        return True
+
+    def to_dict(self) -> dict[str, Any]:
+        """The state as job pages read it (docs/frontends/reactive.md)."""
+        return {
+            "id": self.id,
+            "jobId": self.id,
+            "type": self.type,
+            "status": self.status,
+            "progress": self.progress,
+            "totalItems": self.total_items,
+            "processedItems": self.processed_items,
+            "error": self.error,
+            "createdAt": iso(self.created_at),
+            "updatedAt": iso(self.updated_at),
+        }
+
+
 class Notification(db.Model):
     """Something a user should know, kept until it is deleted."""
 
@@ -1025,11 +1600,14 @@ class PushSubscription(db.Model):
 
 
 class Receipt(db.Model):
-    """The first answer to a request or message that carried an id, kept to answer its retries."""
+    """The first answer to a request or message that carried an id, kept to answer its retries.
+
+    `owner` is whose it is: the topic of a user, or what else tells senders apart.
+    """
 
     __tablename__ = "receipts"
 
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    owner: Mapped[str] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     digest: Mapped[str]
     status: Mapped[int]
@@ -1039,9 +1617,9 @@ class Receipt(db.Model):
     LIFE = timedelta(days=1)
 
     @classmethod
-    def find(cls, user: User, key: str, content: bytes) -> "Receipt | None":
+    def find(cls, owner: str, key: str, content: bytes) -> "Receipt | None":
         """The receipt for `key`, if it is less than a day old; raises 409 for other content."""
-        mine = (cls.user_id == user.id) & (cls.key == fingerprint(key.encode()))
+        mine = (cls.owner == owner) & (cls.key == fingerprint(key.encode()))
         receipt = db.session.scalar(select(cls).where(mine))
         if receipt and receipt.created_at < now() - cls.LIFE:
             db.session.delete(receipt)
@@ -1052,13 +1630,70 @@ class Receipt(db.Model):
         return receipt
 
     @classmethod
-    def keep(cls, user: User, key: str, content: bytes, answer: Any, status: int = 200) -> None:
+    def keep(cls, owner: str, key: str, content: bytes, answer: Any, status: int = 200) -> None:
         """Remember `answer`, a JSON value, as the first one to `key` and `content`."""
         text = json.dumps(answer, separators=(",", ":"))
-        row = cls(user_id=user.id, status=status, answer=text)
+        row = cls(owner=owner, status=status, answer=text)
         # Fingerprints: both may be longer than an index or a row should hold.
         row.key, row.digest = fingerprint(key.encode()), fingerprint(content)
         db.session.add(row)
+
+    @classmethod
+    def claim(cls, owner: str, key: str, content: bytes = b"", life: timedelta = LIFE) -> bool:
+        """Take `key`; False when it was taken less than `life` ago. Of twins only one gets it.
+
+        Raises 409 when it was taken for other content.
+        """
+        at, mine = now(), {"owner": owner, "key": fingerprint(key.encode())}
+        facts = {"digest": fingerprint(content), "status": 200, "answer": "", "created_at": at}
+        taken = upsert(cls).values(**mine, **facts)
+        stale = cls.created_at < at - life
+        again = taken.on_conflict_do_update(index_elements=list(mine), set_=facts, where=stale)
+        if db.session.scalar(again.returning(cls.key)) is not None:
+            return True
+        return cls.find(owner, key, content) is None
+
+
+class Retained(db.Model):
+    """The last message of a topic whose sender wanted it kept for those who come later."""
+
+    __tablename__ = "retained"
+
+    audience: Mapped[str] = mapped_column(primary_key=True)  # where it was told: a Topic
+    topic: Mapped[str] = mapped_column(primary_key=True)
+    data: Mapped[str] = mapped_column(Text)
+
+    MAX, MAX_CHARACTERS = 1000, 1_000_000  # of one audience: each new stream is told all of it
+
+    @classmethod
+    def keep(cls, audience: str, topic: str, data: Any) -> None:
+        """Keep the message, in place of the one before; raises 400 when there is too much."""
+        row = {"audience": audience, "topic": topic, "data": json.dumps(data)}
+        size, there = func.length(cls.data), cls.audience == audience
+        before = db.session.scalar(select(size).where(there, cls.topic == topic))
+        kept = upsert(cls).values(row)
+        db.session.execute(
+            kept.on_conflict_do_update(
+                index_elements=["audience", "topic"], set_={"data": kept.excluded.data}
+            )
+        )
+        sums = select(func.count(), func.sum(size)).where(there)
+        count, together = db.session.execute(sums).one()
+        if before is None and count > cls.MAX:
+            raise bad_request(f"{cls.MAX} retained topics are enough", code="too_many")
+        if len(row["data"]) > (before or 0) and together > cls.MAX_CHARACTERS:
+            raise bad_request("The retained messages are too large together", code="too_many")
+
+    @classmethod
+    def drop(cls, audience: str, topic: str) -> None:
+        """Keep nothing of this topic any longer."""
+        db.session.execute(delete(cls).where(cls.audience == audience, cls.topic == topic))
+
+    @classmethod
+    def of(cls, audience: str) -> dict[str, str]:
+        """What is kept, as JSON texts by topic."""
+        rows = db.session.execute(select(cls.topic, cls.data).where(cls.audience == audience))
+        return {row.topic: row.data for row in rows}
 
 
 class Topic(db.Model):
@@ -1084,6 +1719,7 @@ class StoredEvent(db.Model):
     seq: Mapped[int] = mapped_column(BigInteger)
     type: Mapped[str]
     data: Mapped[str] = mapped_column(Text)
+    skip: Mapped[str] = mapped_column(default="", server_default="")  # who shall not hear it
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -1177,6 +1813,20 @@ class CrdtPeer(db.Model):
     received: Mapped[int] = mapped_column(BigInteger, default=0)
     sent: Mapped[int] = mapped_column(BigInteger, default=0)
     seen_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+
+
+def nouns() -> dict[str, Any]:
+    """The records there are, by table."""
+    models = (mapper.class_ for mapper in db.Model.registry.mappers)
+    records = (model for model in models if issubclass(model, Record))
+    return {model.__tablename__: model for model in sorted(records, key=lambda one: one.__name__)}
+
+
+def count_rows(statement: Select[Any], most: int) -> int:
+    """How many rows there are, `most` at most: to count more takes ever longer."""
+    one = statement.with_only_columns(literal(1), maintain_column_froms=True)
+    some = one.order_by(None).limit(most)
+    return int(db.session.scalar(select(func.count()).select_from(some.subquery())))
 
 
 def rows_of(statement: Select[Any]) -> Sequence[Any]:

@@ -1,4 +1,4 @@
-"""Passwords: what is accepted as one, its hash, and the check that costs the same for everybody.
+"""Passwords: what passes as one, its hash, a check that costs the same for all, the reset link.
 
 OWASP's password storage and authentication cheat sheets: bcrypt with a cost setting, no rules of
 composition, the most common passwords refused.
@@ -9,6 +9,7 @@ import threading
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import cache
 
 import bcrypt
@@ -17,9 +18,10 @@ from sqlalchemy import update
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 from errors import WharfError, bad_request
-from models import User, db
+from models import OneTimeToken, User, db
 
 MIN_BYTES, MAX_BYTES = 8, 72  # bcrypt reads no more
+RESET_LIFE = timedelta(hours=1)
 MAX_CHARACTERS = 300  # more are over MAX_BYTES in any case; to normalise them could take hours
 SECONDS = 10.0  # how long a request may wait for its turn to hash
 turns = threading.BoundedSemaphore(os.cpu_count() or 1)
@@ -75,7 +77,7 @@ def check_password(user: User | None, password: str) -> bool:
     fresh = stored
     if not stored.startswith(dummy_hash()[:7]):
         fresh = bcrypt.hashpw(secret, bcrypt.gensalt(rounds())).decode()
-    same = (User.id == user.id) & (User.password_hash == stored)  # or it was changed meanwhile
+    same = (User.id == user.id) & (User.password_hash == stored) & User.is_active  # by now, too
     statement = update(User).where(same).values(password_hash=fresh).returning(User.id)
     return db.session.scalar(statement) is not None
 
@@ -100,3 +102,9 @@ def rounds() -> int:
 def common_passwords() -> frozenset[str]:
     """The most common passwords that are long enough, in lower case."""
     return frozenset(word for word in FREQUENCY_LISTS["passwords"] if len(word) >= MIN_BYTES)
+
+
+def reset_link(user: User) -> str:
+    """A new one-time link; the caller commits. The token is behind #, so that no log has it."""
+    token = OneTimeToken.issue("reset", user, RESET_LIFE)
+    return f"{current_app.config['PUBLIC_URL'].rstrip('/')}/#reset={token}"

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 # Some load balancers forward the port too: 192.0.2.1:4711, [2001:db8::1]:4711.
 WITH_PORT = re.compile(r"(?:(?P<four>[\d.]+)|\[(?P<six>[^]]+)\]):\d+")
 RETRY_SECONDS = 5.0  # how long Redis is left alone after it did not answer
+LIMITED = ("/api/", "/auth/", "/users")
 UNLIMITED = {"/api/auth/check", "/auth/check", "/api/health"}  # pages ask them over and over
 
 
@@ -128,7 +129,7 @@ def caller_address() -> str:
 
 def count_call() -> None:
     """Before each API call: count it for its user, or its address."""
-    limited = request.path.startswith(("/api/", "/auth/")) and request.path not in UNLIMITED
+    limited = request.path.startswith(LIMITED) and request.path not in UNLIMITED
     if limited and request.method != "OPTIONS":
         count("API_LIMIT", claimed_user_id() or caller_address())
 

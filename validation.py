@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails, from_json
 
 from errors import WharfError, bad_request
 
-VAST = re.compile(r"\d[eE]|\d{200}")  # what a number beyond every double may look like
+VAST = re.compile(r"[0-9](?:[eE]|[0-9]{199})")  # what a number beyond every double may look like
 VAST_BYTES = re.compile(VAST.pattern.encode())
 
 

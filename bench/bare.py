@@ -10,9 +10,9 @@ import socket
 import sys
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-WORDS = b'"id":1,"roomId":"bench","userId":1,"userName":"Bench"'
-TIMES = b'"createdAt":"2000-01-01T00:00:00.000Z","room_id":"bench","user_id":1'
-HEAD = b'{"type":"chat-message","roomId":"bench","message":{' + WORDS + b',"content":"'
+WORDS = b'"id":1,"roomId":"bench 0","userId":1,"userName":"Bench"'
+TIMES = b'"createdAt":"2000-01-01T00:00:00.000Z","room_id":"bench 0","user_id":1'
+HEAD = b'{"type":"chat-message","roomId":"bench 0","message":{' + WORDS + b',"content":"'
 TAIL = b'",' + TIMES + b',"created_at":"2000-01-01T00:00:00.000Z"},"seq":1}'
 
 

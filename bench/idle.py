@@ -3,13 +3,13 @@
 Usage: python bench/idle.py [CLIENTS]
 """
 
-import resource
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import servers
+from databases import Sqlite
 
 WARM_UP = 50  # clients of a run beforehand: what is loaded once does not count
 
@@ -26,18 +26,17 @@ def with_clients(server: servers.Server, count: int) -> int:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as clients:
         if not clients.stdout.readline():
             raise RuntimeError("the clients could not connect")
-        return resident_kb(server.pid)
+        return resident_kb(server.pids[0])
 
 
 def main() -> None:
     """Print one line per server."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     count = int(sys.argv[1]) if sys.argv[1:] else 2000
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        token = servers.prepare(folder)
+        servers.build()
+        database = Sqlite(Path(name))
         for start in (servers.peer, servers.wharf):
-            with start(folder, token) as server:
+            with start(database) as server:
                 before = with_clients(server, WARM_UP)
                 after = with_clients(server, count)
             each = (after - before) / (count - WARM_UP)

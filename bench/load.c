@@ -1,19 +1,22 @@
 /* A WebSocket load client for the chat relay: one thread, epoll, so that the server is the limit.
  *
- *   load -m MODE -p PORT -u PATH -n CLIENTS [-s SENDERS] [-k STUCK] [-r RATE] [-b BYTES]
- *        [-d SECONDS] [-P PID]
+ *   load -m MODE -p PORT -u PATH -n CLIENTS [-s SENDERS] [-R ROOMS] [-k STUCK] [-r RATE]
+ *        [-b BYTES] [-d SECONDS] [-P PID] [-q PORT -Q PID]
  *
- * MODE chat: all clients join one room; SENDERS of them, spread evenly, send their next message
- *      when their last one came back, or RATE messages a second when given. STUCK more clients
- *      join and never read.
+ * MODE chat: the clients join ROOMS rooms of one size; SENDERS of them, spread evenly, send their
+ *      next message when their last one came back, or RATE messages a second when given. STUCK
+ *      more clients join the first room and never read.
  * MODE echo: every client sends a ping of the dialect, and the next one when the pong is there.
  * MODE idle: every client joins a room of its own and stays until our standard input ends.
  *
- * Prints one line of JSON. Latency is the sender's own round trip; cpu_us is what process PID
+ * With -q and -Q every other client goes to a second process, of every room; both count.
+ *
+ * Prints one line of JSON. Latency is the sender's own round trip; cpu_us is what the processes
  * spent (user and system) per delivery; cpu_share and client_busy are the shares of a core that
- * the server and we used. Where cpu_share is far below 1, the machine was busy with others. */
+ * they and we used. Where cpu_share is far below 1, the machine was busy with others. */
 #include "ws.h"
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #define MS 1000000ull
@@ -24,7 +27,8 @@
 #define MAX_SAMPLES (1 << 22)
 #define WINDOW 4096 /* of clients that never read */
 
-static int port, clients, senders = 1, stuck, rate, bytes = 32, seconds = 4, pid;
+static int ports[2], pids[2]; /* the second ones are 0 when there is one process */
+static int clients, senders = 1, rooms = 1, stuck, rate, bytes = 32, seconds = 4;
 static int talkers, listeners; /* epoll descriptors: who sends, who only listens */
 static int joined, live, measuring;
 static const char *mode = "chat", *path = "/ws", *expected = "\"chat-message\"";
@@ -41,23 +45,25 @@ static uint64_t now(void) {
 static void send_message(Client *c) {
     static char text[MAX_CONTENT + 256];
     const char *chat =
-        "{\"type\":\"chat-message\",\"roomId\":\"bench\",\"content\":\"#%d@%llu;%.*s\"}";
+        "{\"type\":\"chat-message\",\"roomId\":\"bench %d\",\"content\":\"#%d@%llu;%.*s\"}";
     const char *echo = "{\"type\":\"ping\",\"sentAt\":\"#%d@%llu;%.*s\"}";
-    ws_send(c, TEXT, text, snprintf(text, sizeof text, *mode == 'c' ? chat : echo, c->id,
-                                    (unsigned long long)now(), bytes, padding));
+    unsigned long long sent = now();
+    int size = *mode == 'e' ? snprintf(text, sizeof text, echo, c->id, sent, bytes, padding)
+                            : snprintf(text, sizeof text, chat, c->room, c->id, sent, bytes, padding);
+    ws_send(c, TEXT, text, size);
 }
 
 static void join(Client *c) {
     char text[128];
-    const char *one = "{\"type\":\"join-room\",\"roomId\":\"bench\"}";
-    const char *own = "{\"type\":\"join-room\",\"roomId\":\"bench %d\"}";
-    ws_send(c, TEXT, text, snprintf(text, sizeof text, *mode == 'c' ? one : own, c->id));
+    const char *frame = "{\"type\":\"join-room\",\"roomId\":\"bench %d\"}";
+    ws_send(c, TEXT, text, snprintf(text, sizeof text, frame, c->room));
 }
 
 static void add_client(Client *c, int id) {
     c->id = id;
     c->sends = (uint64_t)id * senders / clients != (uint64_t)(id + 1) * senders / clients;
-    ws_connect(c, port, path, 0);
+    c->room = (uint64_t)id * rooms / clients;
+    ws_connect(c, ports[ports[1] && id % 2], path, 0);
     join(c);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
     epoll_ctl(c->sends ? talkers : listeners, EPOLL_CTL_ADD, c->fd, &event);
@@ -88,7 +94,7 @@ static int read_ready(int group, int timeout_ms) {
     return ready;
 }
 
-static double server_cpu(void) {
+static double cpu_of(int pid) {
     char name[64], line[1024];
     unsigned long user = 0, system = 0;
     snprintf(name, sizeof name, "/proc/%d/stat", pid);
@@ -99,6 +105,8 @@ static double server_cpu(void) {
     fclose(file);
     return (double)(user + system) / sysconf(_SC_CLK_TCK);
 }
+
+static double server_cpu(void) { return cpu_of(pids[0]) + (pids[1] ? cpu_of(pids[1]) : 0); }
 
 static double own_cpu(void) { return (double)clock() / CLOCKS_PER_SEC; }
 
@@ -118,9 +126,10 @@ static void print_result(double cpu, double own, double time) {
 }
 
 static void read_options(int argc, char **argv) {
-    int *numbers[128] = {['p'] = &port, ['n'] = &clients, ['s'] = &senders, ['k'] = &stuck,
-                         ['r'] = &rate, ['b'] = &bytes,   ['d'] = &seconds, ['P'] = &pid};
-    for (int o; (o = getopt(argc, argv, "m:p:u:n:s:k:r:b:d:P:")) != -1;) {
+    int *numbers[128] = {['p'] = ports,   ['q'] = ports + 1, ['P'] = pids,   ['Q'] = pids + 1,
+                         ['n'] = &clients, ['s'] = &senders,  ['R'] = &rooms, ['k'] = &stuck,
+                         ['r'] = &rate,   ['b'] = &bytes,     ['d'] = &seconds};
+    for (int o; (o = getopt(argc, argv, "m:u:p:q:P:Q:n:s:R:k:r:b:d:")) != -1;) {
         if (o == 'm') mode = optarg;
         else if (o == 'u') path = optarg;
         else if (o != '?') *numbers[o] = atoi(optarg);
@@ -128,18 +137,27 @@ static void read_options(int argc, char **argv) {
     }
     if (clients < 1 || bytes < 0 || bytes >= MAX_CONTENT) die("see the head of load.c");
     if (*mode == 'e') senders = clients, expected = "\"pong\"";
+    if (*mode == 'i') rooms = clients;
     memset(padding, 'x', sizeof padding - 1);
+}
+
+static void allow_many_files(void) {
+    struct rlimit files;
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
 }
 
 int main(int argc, char **argv) {
     read_options(argc, argv);
+    allow_many_files();
     samples = malloc(MAX_SAMPLES * sizeof *samples);
     talkers = epoll_create1(0), listeners = epoll_create1(0);
     Client *all = calloc(clients + stuck, sizeof *all), *end = all + clients;
-    for (int i = 0; i < stuck; i++) ws_connect(end + i, port, path, WINDOW), join(end + i);
+    for (int i = 0; i < stuck; i++) ws_connect(end + i, ports[0], path, WINDOW), join(end + i);
     for (int i = 0; i < clients; i++) {
         add_client(all + i, i);
-        if (*mode == 'i') read_ready(talkers, 0), read_ready(listeners, 0); /* pings, for one */
+        read_ready(talkers, 0), read_ready(listeners, 0); /* pings, for one */
     }
     uint64_t begun = now(), heard = begun, measured = 0, drained = 0;
     double cpu = 0, own = 0;

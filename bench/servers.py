@@ -1,99 +1,101 @@
-"""Starts what is measured, on free loopback ports and new SQLite files, and stops it."""
+"""Starts what is measured, on free loopback ports and new databases, and stops it."""
 
 import json
 import os
+import resource
 import shlex
-import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from databases import SECRET, Database
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 START_SECONDS = 20
+REDIS_URL = os.environ.get("BENCH_REDIS_URL", "redis://127.0.0.1:6379/14")
 SETTINGS = {
-    "SECRET_KEY": "bench" * 8,
+    "SECRET_KEY": SECRET,
     "REDIS_URL": "",
     "BCRYPT_ROUNDS": "4",
     "FRAMES_PER_SECOND": "1000000",
     "MAX_SOCKETS_PER_USER": "100000",
     "MAX_SOCKETS_PER_ADDRESS": "100000",
+    "API_LIMIT": "1000000 per minute",
     "LOG_LEVEL": "WARNING",
 }
 
 
 class Server(NamedTuple):
-    """A server that answers: where, and the process that does the work."""
+    """A server that answers: where, and the processes that do the work."""
 
-    port: int
+    ports: tuple[int, ...]
     path: str
-    pid: int
+    pids: tuple[int, ...]
 
 
-def prepare(folder: Path) -> str:
-    """Build what is needed, and an empty database with one account; returns its token."""
-    build = ["gcc", "-O2", "-Wall", "-o", HERE / "load", HERE / "load.c"]
-    subprocess.run(build, check=True)
-    if not (HERE / "peer" / "node_modules").exists():
+def build() -> None:
+    """Compile the load client and fetch what the peer needs; allow as many files as we may."""
+    warnings = ["-Wall", "-Wextra"]
+    subprocess.run(["gcc", "-O2", *warnings, "-o", HERE / "load", HERE / "load.c"], check=True)
+    if not (HERE / "peer" / "node_modules" / "pg").exists():
         npm = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund"]
         subprocess.run(npm, cwd=HERE / "peer", check=True, stdout=sys.stderr)
-    sys.path.insert(0, str(ROOT))
-    from flask_migrate import upgrade
-
-    from app import create_app
-    from models import db
-
-    app = create_app({**SETTINGS, "DATABASE_URL": f"sqlite:///{folder}/empty.db"})
-    account = {"email": "bench@example.com", "password": "bench bench", "name": "Bench"}
-    with app.app_context():
-        upgrade()
-        reply = app.test_client().post("/api/auth/register", json=account)
-        db.engine.dispose()
-    return str(reply.json["token"])
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @contextmanager
-def wharf(folder: Path, token: str, **settings: str) -> Iterator[Server]:
-    """The socket process as the Procfile starts it."""
+def wharf(database: Database, processes: int = 1, **settings: str) -> Iterator[Server]:
+    """The socket process as the Procfile starts it, or several on one database."""
+    with ExitStack() as stack:
+        url = stack.enter_context(database.copies())
+        started = [stack.enter_context(process("socket", url, settings)) for _ in range(processes)]
+        ports, masters = zip(*started, strict=True)
+        workers = tuple(only_child(master) for master in masters)
+        yield Server(ports, f"/ws?token={database.token}", workers)
+
+
+@contextmanager
+def process(kind: str, url: str, settings: dict[str, str]) -> Iterator[tuple[int, int]]:
+    """One line of the Procfile, on the database at `url`: its port and its gunicorn master."""
     port = free_port()
-    database = new_database(folder)
-    shutil.copy(folder / "empty.db", database)
-    environment = {**os.environ, **SETTINGS, **settings}
-    environment["DATABASE_URL"] = f"sqlite:///{database}"
+    environment = {**os.environ, **SETTINGS, **settings, "DATABASE_URL": url}
     lines = (ROOT / "Procfile").read_text().splitlines()
-    line = next(line for line in lines if line.startswith("socket:"))
+    line = next(line for line in lines if line.startswith(f"{kind}:"))
     line = line.partition(":")[2].replace("0.0.0.0:$PORT", f"127.0.0.1:{port}")
-    command = [sys.executable, "-m", *shlex.split(line)]
+    command = [sys.executable, "-m", *shlex.split(line), "--log-level", "warning"]
     with running(command, port, cwd=ROOT, env=environment) as master:
-        yield Server(port, f"/ws?token={token}", only_child(master))
+        yield port, master
 
 
 @contextmanager
-def peer(folder: Path, token: str, *, encode: str = "", **_settings: str) -> Iterator[Server]:
+def peer(database: Database, encode: str = "", **_settings: str) -> Iterator[Server]:
     """The same work on Node."""
     port = free_port()
-    server = HERE / "peer" / "server.js"
-    command = ["node", str(server), str(port), str(new_database(folder)), encode]
-    with running(command, port) as pid:
-        yield Server(port, f"/?token={token}", pid)
+    with database.copies() as url:
+        place = url.removeprefix("sqlite:///")
+        command = ["node", str(HERE / "peer" / "server.js"), str(port), place, encode]
+        with running(command, port) as pid:
+            yield Server((port,), "/", (pid,))
 
 
-def plain(folder: Path, token: str, **_settings: str) -> AbstractContextManager[Server]:
+def plain(database: Database, **_settings: str) -> AbstractContextManager[Server]:
     """The peer as tutorials write it: a message is encoded once for every client."""
-    return peer(folder, token, encode="per-client")
+    return peer(database, encode="per-client")
 
 
 @contextmanager
-def bare(_folder: Path, _token: str, **_settings: str) -> Iterator[Server]:
+def bare(_database: Database, **_settings: str) -> Iterator[Server]:
     """The bare loop of sends."""
     port = free_port()
     with running([sys.executable, str(HERE / "bare.py"), str(port)], port) as pid:
-        yield Server(port, "/", pid)
+        yield Server((port,), "/", (pid,))
 
 
 @contextmanager
@@ -128,11 +130,6 @@ def answers(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def new_database(folder: Path) -> Path:
-    """A file name not used before."""
-    return folder / f"{time.monotonic_ns()}.db"
-
-
 def only_child(pid: int) -> int:
     """The one worker of a gunicorn master."""
     path = Path(f"/proc/{pid}/task/{pid}/children")
@@ -146,7 +143,10 @@ def only_child(pid: int) -> int:
 
 def load_command(server: Server, mode: str, options: dict[str, int]) -> list[str]:
     """How load.c is called; `options` by its letters."""
-    numbers = {"p": server.port, "P": server.pid, **options}
+    places = dict(zip("pq", server.ports, strict=False)) | dict(
+        zip("PQ", server.pids, strict=False)
+    )
+    numbers = {**places, **options}
     flags = [word for name, value in numbers.items() for word in (f"-{name}", str(value))]
     return [str(HERE / "load"), "-m", mode, "-u", server.path, *flags]
 

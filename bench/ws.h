@@ -15,7 +15,7 @@
 enum { TEXT = 1, CLOSE = 8, PING = 9, PONG = 10 };
 
 typedef struct {
-    int fd, id;
+    int fd, id, room;
     int sends, joined; /* what load.c knows about it */
     uint64_t next;     /* when a paced sender sends again */
     char *rest;        /* the beginning of a frame whose end has not arrived */

@@ -1,27 +1,33 @@
 """The HTTP addresses: one blueprint per noun, one file each.
 
-A new noun takes: its model in models.py with `LISTED`, `SEARCHED`, `load`, `owned_by` and
-`to_dict`; a migration (`flask db migrate`); a file here, of which todos.py is the one to copy; its
-blueprint in the tuple below; and, to be told live, its topic in sockets/widget.py `TABLES`.
-`health` is not in the tuple because socket processes answer it too.
+docs/add-a-noun.md adds one.
+`everywhere` are those that socket processes answer too.
 """
 
 from routes import (
     auth,
+    categories,
+    comments,
+    context_rules,
+    events,
     files,
     health,
+    jobs,
     members,
     notifications,
     pages,
     passwords,
+    posts,
     rooms,
     sessions,
+    tables,
     todos,
     users,
 )
 
-__all__ = ["blueprints", "health"]
+__all__ = ["blueprints", "everywhere"]
 
+everywhere = (health.bp, events.bp)
 blueprints = (
     pages.bp,
     auth.bp,
@@ -29,8 +35,15 @@ blueprints = (
     passwords.bp,
     users.bp,
     todos.bp,
+    posts.bp,
+    posts.search,
+    comments.bp,
+    categories.bp,
+    context_rules.bp,
+    tables.bp,
     rooms.bp,
     members.bp,
     files.bp,
     notifications.bp,
+    jobs.bp,
 )

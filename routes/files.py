@@ -9,7 +9,8 @@ import rate_limits
 from auth import signed_in
 from errors import WharfError, bad_request, not_found
 from models import File, User, db
-from routes.rest import answer, answer_list
+from routes.lists import answer_list
+from routes.rest import answer
 from storage import TooLarge, get_storage
 
 bp = Blueprint("files", __name__)

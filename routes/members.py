@@ -2,15 +2,16 @@
 
 from types import SimpleNamespace
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, g
 from sqlalchemy import select
 from sqlalchemy.orm import contains_eager
 
 from auth import signed_in
 from errors import forbidden
-from events import record, record_member, record_removal, record_room
+from events import record, record_member, record_removal
 from models import Member, Room, User, db
-from routes.rest import NO_VALUE, answer_list, deleted, first_answer, parse_body, saved
+from routes.lists import Key, answer_list
+from routes.rest import deleted, idempotent, parse_body, saved
 from routes.rooms import Id, tell_invited
 from validation import Input
 
@@ -50,17 +51,15 @@ def list_members(room_id: str) -> Response:
     statement = statement.where(Member.room_id == room.id)
     if not room.is_owned_by(g.user):
         statement = statement.where(Member.is_banned.is_(False))
-    if request.args.get("sort", "") in NO_VALUE:
-        statement = statement.order_by(Member.joined_at.desc())
-    return answer_list(statement, Listed)
+    order = [Key("joined_at", Member.joined_at, is_descending=True)]
+    return answer_list(statement, Listed, order)
 
 
 @bp.post("")
 @signed_in
+@idempotent
 def invite_member(room_id: str) -> Response:
     """Seat a user: 201, or 200 when they are there."""
-    if first := first_answer(g.user):
-        return first
     room = load_moderated(room_id)
     user = User.load(parse_body(Invited).userId)
     invited = room.invite(user)
@@ -120,8 +119,6 @@ def load_other(user_id: str) -> User:
 
 def remove(room: Room, member: Member, reason: str) -> None:
     """Take a member out, and tell the room and the member's devices."""
-    handed_over = room.remove(member)
-    record_removal(room, member.user, reason)
-    record(member.user.topic, "room-removed", {"roomId": room.id, "reason": reason})
-    if handed_over:
-        record_room(room)
+    user, handed_over = member.user, room.remove(member)
+    record_removal(room, user, reason, handed_over)
+    record(user.topic, "room-removed", {"roomId": room.id, "reason": reason})

@@ -1,5 +1,6 @@
 """Notifications, and the browsers they are pushed to (docs/notifications.md)."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -11,7 +12,9 @@ from auth import signed_in
 from errors import WharfError, bad_request
 from models import Notification, PushSubscription, db
 from notifications import tell_ids
-from routes.rest import NO_VALUE, answer, answer_list, deleted, parse_body, saved
+from routes.filters import NO_VALUE, last, parse_moment
+from routes.lists import answer_list
+from routes.rest import answer, deleted, parse_body, saved
 from validation import Input, RequiredText
 
 bp = Blueprint("notifications", __name__, url_prefix="/api")
@@ -150,18 +153,13 @@ def next_moment(text: str) -> datetime:
 
     Answers show milliseconds: the newest one heard of shall not come again. Raises 400.
     """
-    try:
+    with suppress(ValueError, OverflowError, OSError):
         if text.isascii() and text.isdecimal():
-            moment = datetime.fromtimestamp(int(text) / 1000, UTC)
-        else:
-            moment = datetime.fromisoformat(text.replace(" ", "+"))  # what a query makes of a `+`
-        if moment.tzinfo:
-            moment = moment.astimezone(UTC).replace(tzinfo=None)
-        moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-        return moment + timedelta(milliseconds=1)
-    except (ValueError, OverflowError, OSError):
-        message = "since must be milliseconds since 1970, or a time in ISO-8601"
-        raise bad_request(message, {"since": [message]}) from None
+            text = datetime.fromtimestamp(int(text) / 1000, UTC).isoformat()
+        if moment := parse_moment(text):
+            return last(moment) + timedelta(microseconds=1)
+    message = "since must be milliseconds since 1970, or a time in ISO-8601"
+    raise bad_request(message, {"since": [message]})
 
 
 # Push

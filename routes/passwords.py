@@ -4,7 +4,6 @@ OWASP forgot-password cheat sheet: one answer whether the account exists or not,
 once and not for long, and nobody is signed in by it.
 """
 
-from datetime import timedelta
 from typing import Any
 
 from flask import Blueprint, current_app, g
@@ -15,13 +14,12 @@ import rate_limits
 from auth import current_session, end_sessions, note, signed_in
 from errors import WharfError, bad_request
 from models import OneTimeToken, Session, User, db
-from passwords import check_password, hash_password, turn_to_hash
+from passwords import check_password, hash_password, reset_link, turn_to_hash
 from routes.rest import parse_body
 from validation import Input, RequiredLine, clean_login
 
 bp = Blueprint("passwords", __name__, url_prefix="/api/auth")
 
-RESET_LIFE = timedelta(hours=1)
 OLD = AliasChoices("currentPassword", "current_password", "oldPassword", "old_password")
 NEW = AliasChoices("newPassword", "new_password", "password")
 MAIL = """Somebody, hopefully you, asked for a new password at {site}.
@@ -61,21 +59,31 @@ def change_password() -> dict[str, Any]:
     user: User = g.user
     form = parse_body(PasswordChange)
     session = current_session()
-    guesser = f"session {session and session.id}"  # who guesses at the door locks nobody in
     db.session.commit()  # hashing takes long: it shall hold no connection
     hashed = hash_password(form.new, "newPassword")
+    require_password(user, form.current)
+    set_password(user, hashed, Session.id != (session and session.id))
+    db.session.commit()
+    return {"ok": True}
+
+
+def require_password(user: User, password: str) -> None:
+    """Raise 400 unless this is the password of `user`, who is signed in; 429 after many tries.
+
+    Commits first, since hashing takes long and shall hold no connection.
+    """
+    session = current_session()
+    guesser = f"session {session and session.id}"  # who guesses at the door locks nobody in
+    db.session.commit()
     with turn_to_hash():
         rate_limits.count("LOGIN_LIMIT", guesser)
-        right = check_password(user, form.current)
+        right = check_password(user, password)
     if not right:
         note("password-change-failed", user)
         db.session.commit()
         text = "The current password is wrong"
         raise bad_request(text, {"currentPassword": [text]})
     rate_limits.clear("LOGIN_LIMIT", guesser)
-    set_password(user, hashed, Session.id != (session and session.id))
-    db.session.commit()
-    return {"ok": True}
 
 
 def set_password(user: User, hashed: str, *ended: Any) -> None:
@@ -102,12 +110,6 @@ def request_reset() -> dict[str, Any]:
         text = MAIL.format(site=current_app.config["PUBLIC_URL"], link=link)
         mail.send(user.email, "Set a new password", text)
     return {"ok": True, "message": "If this account exists, a link is on its way by mail"}
-
-
-def reset_link(user: User) -> str:
-    """A new one-time link; the caller commits. The token is behind #, so that no log has it."""
-    token = OneTimeToken.issue("reset", user, RESET_LIFE)
-    return f"{current_app.config['PUBLIC_URL'].rstrip('/')}/#reset={token}"
 
 
 @bp.post("/password-reset/confirm")

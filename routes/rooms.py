@@ -1,11 +1,11 @@
 """Rooms, their history, and posting without a socket (docs/rooms.md)."""
 
 import secrets
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, g
 from pydantic import Field
-from sqlalchemy import func, select
+from sqlalchemy import func
 
 from auth import signed_in
 from errors import bad_request
@@ -19,16 +19,8 @@ from events import (
     record_room,
 )
 from models import Member, Message, Room, User, rows_of
-from routes.rest import (
-    NO_VALUE,
-    answer,
-    answer_list,
-    deleted,
-    first_answer,
-    parse_body,
-    saved,
-    whole,
-)
+from routes.lists import Key, answer_list, whole
+from routes.rest import answer, deleted, idempotent, parse_body, saved
 from validation import Input, Name, RequiredName, RequiredText
 
 bp = Blueprint("rooms", __name__, url_prefix="/api/rooms")
@@ -71,19 +63,16 @@ class Marker(Input):
 @signed_in
 def list_rooms() -> Response:
     """The rooms of the caller, the one with the latest message first."""
-    statement = Room.joined_by(g.user)
-    if not sorts():
-        latest = func.coalesce(Message.created_at, Room.created_at)
-        statement = statement.order_by(latest.desc())
-    return answer_list(statement, Room)
+    latest = func.coalesce(Message.created_at, Room.created_at)
+    order = [Key("latest", latest, is_descending=True)]
+    return answer_list(Room.joined_by(g.user), Room, order)
 
 
 @bp.post("")
 @signed_in
+@idempotent
 def create_room() -> Response:
     """Make a room of the caller: 201, or 409; with `userId` the direct one: 201, or 200."""
-    if first := first_answer(g.user):
-        return first
     form = parse_body(NewRoom)
     if form.userId is not None:
         return open_direct(form.userId)
@@ -109,7 +98,7 @@ def open_direct(user_id: int) -> Response:
 
 def users_of(ids: list[int]) -> list[User]:
     """The users of these ids; raises 400 when one is missing."""
-    users = list(rows_of(select(User).where(User.id.in_(set(ids)))))
+    users = list(rows_of(User.existing().where(User.id.in_(set(ids)))))
     if missing := set(ids) - {user.id for user in users}:
         text = f"There is no user {min(missing)}"
         raise bad_request(text, {"members": [text]})
@@ -178,10 +167,7 @@ def leave_room(room_id: str) -> Response:
     room = Room.load_existing(room_id, g.user)
     room.require_seats()
     if member := Member.find(room, g.user.id):
-        handed_over = room.remove(member)
-        record_removal(room, g.user, "left")
-        if handed_over:
-            record_room(room)
+        record_removal(room, g.user, "left", room.remove(member))
     return saved({"ok": True, "id": room.id})
 
 
@@ -190,12 +176,10 @@ def leave_room(room_id: str) -> Response:
 def mark_read(room_id: str) -> Response:
     """Move the read marker forward, and tell the caller's other devices."""
     room = Room.load_existing(room_id, g.user)
-    marker, moved = room.mark_read(g.user, parse_body(Marker).messageId)
-    data: dict[str, Any] = {"roomId": room.id, "messageId": marker}
-    data["unread"] = room.as_seen_by(g.user)["unread"]
+    facts, moved = room.mark_read(g.user, parse_body(Marker).messageId)
     if moved:
-        record(g.user.topic, "room-read", data)
-    return saved(data)
+        record(g.user.topic, "room-read", facts)
+    return saved(facts)
 
 
 # Messages
@@ -206,28 +190,21 @@ def mark_read(room_id: str) -> Response:
 def list_messages(room_id: str) -> Response:
     """The latest messages, oldest first; with `before` or `after` those next to that message."""
     room = Room.load(room_id, g.user)
-    before, after = whole("before", 0, 1), whole("after", 0, 1)
+    before, after = whole("before", 0), whole("after", 0)
     statement = room.history()
     if before:
         statement = statement.where(Message.id < before)
-    if after:
+    if after:  # the next ones, not the latest
         statement = statement.where(Message.id > after)
-        if not sorts():  # the next ones, not the latest
-            return answer_list(statement.order_by(Message.id), Message)
+        return answer_list(statement, Message, [Key("id", Message.id, is_descending=False)])
     return answer_list(statement, Message, oldest_first=True)
-
-
-def sorts() -> bool:
-    """Whether the caller asks for an order of their own."""
-    return request.args.get("sort", "") not in NO_VALUE
 
 
 @bp.post("/<room_id>/messages")
 @signed_in
+@idempotent
 def post_message(room_id: str) -> Response:
     """Say something: stored, then told to the room's sockets."""
-    if first := first_answer(g.user):
-        return first
     form = parse_body(NewMessage)
     room = Room.load(room_id, g.user)
     message = room.post(g.user, form.content)

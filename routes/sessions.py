@@ -8,7 +8,8 @@ from flask import Blueprint, Response, current_app, g
 from auth import current_session, end_sessions, signed_in
 from errors import not_found
 from models import Activity, Session, db, rows_of
-from routes.rest import answer, answer_list
+from routes.lists import answer_list
+from routes.rest import answer
 
 bp = Blueprint("sessions", __name__, url_prefix="/api/auth")
 

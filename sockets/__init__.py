@@ -4,33 +4,38 @@
 |---|---|
 | `/ws`, and `/` without `channel` | chat.py, with the widget's words of widget.py |
 | `/sync`, and `/?channel=` | crdt.py |
+| `/ws/<client_id>` | relay.py |
+| `GET /api/events`, a stream | topics.py |
+| `/socket.io/`, `/brolostack-ws/`, `/brolostack-multiagent/` | socketio/ |
 """
 
 import _thread
 import signal as signals
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from flask import Blueprint, Flask, current_app, g, request
+from flask import Blueprint, Flask, Response, g, jsonify, request
 from flask_sock import Sock
+from wsproto.utilities import RemoteProtocolError
 
-import events
 from auth import current_session
-from bus import Event
-from errors import WharfError, unauthorized
-from models import Session, db
+from errors import WharfError, handle_exception, unauthorized
+from models import db
 from rate_limits import caller_address
-from sockets import chat, crdt
-from sockets.capacity import Seats, Traffic
-from sockets.connection import CLOSE_SECONDS, Connection, Limits
+from sockets import chat, crdt, relay, topics
+from sockets.capacity import Seat
 from sockets.dialect import Dialect
-from sockets.flusher import Flusher, Job
+from sockets.event_stream import EventStream
+from sockets.flusher import Job
 from sockets.framing import UNAUTHORIZED
 from sockets.hub import Hub
+from sockets.realtime import Realtime, enter, forget, limits_of, realtime
+from sockets.socketio import endpoint
+from sockets.websocket import WebSocket
+
+STREAM = "/api/events"
 
 sock = Sock()
 bp = Blueprint("sockets", __name__)
@@ -48,95 +53,20 @@ class NoThread:
         """Does not."""
 
 
-class MeasuredHub(Hub):
-    """The hub, with a look at the clock for each batch of events it tells."""
+class AnySubprotocol:
+    """Given to flask-sock as those we speak: a browser hangs up when none it offers is chosen."""
 
-    def __init__(self, traffic: Traffic) -> None:
-        super().__init__(events.read, events.last_seqs)
-        self.traffic = traffic
-        self.waiting_since: float | None = None  # when the first of the next batch was told to us
-
-    def hear(self, told: list[Event]) -> None:
-        """Queue events of the bus for delivery: our own come right after their commit."""
-        self.waiting_since = self.waiting_since or time.monotonic()
-        self.flusher.queue_events(told)
-
-    def deliver(self, events: Sequence[Event]) -> None:
-        since, self.waiting_since = self.waiting_since, None
-        super().deliver(events)
-        if events and since:
-            self.traffic.deliveries += 1
-            self.traffic.delivery_seconds += time.monotonic() - since
-
-    def subscribe(self, connection: Connection, name: str, since: int | None = None) -> int:
-        self.traffic.resumed += since is not None
-        return super().subscribe(connection, name, since)
-
-
-class Realtime:
-    """The hub of an app with its flusher; runs from the first socket on."""
-
-    def __init__(self, app: Flask) -> None:
-        self.app = app
-        config = app.config
-        self.traffic = Traffic(config["MAX_QUEUED_BYTES"])
-        limits = {
-            "process": config["MAX_SOCKETS"],
-            "address": config["MAX_SOCKETS_PER_ADDRESS"],
-            "user": config["MAX_SOCKETS_PER_USER"],
-        }
-        self.seats = Seats(limits, self.traffic)
-        self.hub = MeasuredHub(self.traffic)
-        self.flusher = Flusher(self.hub, self.transaction, self.report)
-        self.lock = threading.Lock()
-        self.running = False
-
-    def start(self) -> None:
-        """Start the threads and listen to the bus, once."""
-        with self.lock:
-            if not self.running:
-                self.running = True
-                self.flusher.start()
-                self.hub.start()
-                self.app.extensions["bus"].subscribe(self.hub.hear, self.flusher.check)
-
-    def stop(self) -> None:
-        """Close every socket with 1001, end those that do not answer, stop the threads."""
-        self.hub.close_all()
-        self.wait_until_empty()
-        for connection in list(self.hub.connections.values()):
-            connection.shut_down()
-        self.wait_until_empty()
-        self.hub.stop()
-        self.flusher.stop()
-
-    def wait_until_empty(self) -> None:
-        """Wait until all connections are gone, for as long as a close may take."""
-        deadline = time.monotonic() + CLOSE_SECONDS
-        while self.hub.connections and time.monotonic() < deadline:
-            time.sleep(0.01)
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """A database session that is committed at the end, or rolled back."""
-        with self.app.app_context():
-            try:
-                yield
-                db.session.commit()
-            except BaseException:
-                db.session.rollback()
-                raise
-
-    def report(self, job: Job, error: Exception) -> None:
-        """Let the client's dialect say what went wrong; who has left is forgotten all the same."""
-        if job.handle is forget:
-            self.hub.remove(job.connection)
-            return
-        job.connection.dialect.report(job.connection, error, *job.args)
+    def __contains__(self, name: str) -> bool:
+        """The first one offered, whatever it is: often a token (auth.py)."""
+        return True
 
 
 def get_dialect() -> Dialect:
     """The dialect spoken at the address of this request."""
+    if request.path == STREAM:
+        return topics.dialect
+    if request.path.startswith("/ws/"):
+        return relay.dialect
     syncing = request.path == "/sync" or (request.path == "/" and "channel" in request.args)
     return crdt.dialect if syncing else chat.dialect
 
@@ -164,51 +94,82 @@ def identify() -> None:
             seats.take("user", str(g.user_id), g.seats)
 
 
+@bp.get(STREAM)
+def serve_stream() -> Response:
+    """Messages on topics as they come, or, with `since`, the latest ones as a JSON array."""
+    if "since" in request.args:
+        return jsonify(topics.poll(g.user))
+    if request.method == "HEAD":
+        return Response(mimetype=topics.MIMETYPE, headers=topics.HEADERS)
+    connection = make_stream()
+    house, seats, g.seats = realtime(), g.seats, []
+    chunks = connection.chunks()
+    response = Response(chunks, mimetype=topics.MIMETYPE, headers=topics.HEADERS)
+    response.call_on_close(partial(leave_stream, house, connection, seats))
+    house.hub.add(connection)
+    house.flusher.submit(Job(connection, enter))
+    return response
+
+
+def make_stream() -> EventStream:
+    """The connection of a stream."""
+    house = realtime()
+    house.start()
+    sock = request.environ.get("werkzeug.socket") or request.environ.get("gunicorn.socket")
+    connection = EventStream(
+        sock, g.user, topics.dialect, limits_of(topics.dialect), g.session_id, house.traffic
+    )
+    g.connection_id = connection.id  # for logs
+    topics.dialect.prepare(connection)
+    return connection
+
+
+def leave_stream(house: Realtime, connection: EventStream, seats: list[Seat]) -> None:
+    """The client is gone, or the stream has ended."""
+    connection.shut_down()
+    house.seats.leave(seats)
+    house.flusher.submit(Job(connection, forget))
+
+
+@bp.errorhandler(RemoteProtocolError)
+def answer_bad_handshake(_error: RemoteProtocolError) -> Any:
+    """A handshake without its key is 400; one of another version is 426 and told ours."""
+    other = request.headers.get("Sec-WebSocket-Version", "") not in ("", "13")
+    message = "A WebSocket handshake of version 13 is needed"
+    headers = {"Sec-WebSocket-Version": "13"}
+    return handle_exception(WharfError(426 if other else 400, message, headers=headers))
+
+
 @bp.teardown_request
 def free_seats(_error: BaseException | None) -> None:
     """However a socket ended, in its handshake or later, its places are free again."""
     realtime().seats.leave(g.get("seats", []))
 
 
-def realtime() -> Realtime:
-    """The sockets of the current app."""
-    found: Realtime = current_app.extensions["realtime"]
-    return found
-
-
-def serve_socket(ws: Any) -> None:
+def serve_socket(ws: Any, **_: str) -> None:
     """Speak with one client until it or we close."""
     ws.connected = False  # from here on the socket is ours; flask-sock shall not write a close
     house, dialect = realtime(), get_dialect()
     house.start()
-    connection = Connection(
+    connection = WebSocket(
         ws.sock, g.user, dialect, limits_of(dialect), g.session_id, house.traffic
     )
     g.connection_id = connection.id  # for logs
     dialect.prepare(connection)
     db.session.remove()  # no session is held while waiting for messages
+    ws.ws = None  # what the handshake needed, nothing does any more
+    g.pop("session", None)
     if g.refused:
         refuse(house.hub, connection)
     else:
         converse(house, connection)
 
 
-for address in ("/", "/ws", "/sync"):
+for address in ("/", "/ws", "/sync", "/ws/<client_id>"):
     sock.route(address, bp=bp, endpoint=f"socket {address}")(serve_socket)
 
 
-def limits_of(dialect: Dialect) -> Limits:
-    """What a connection of this dialect may do, from the settings."""
-    config = current_app.config
-    return Limits(
-        frame_bytes=config[dialect.frame_limit],
-        frames_per_second=config["FRAMES_PER_SECOND"],
-        queue_bytes=config["SEND_QUEUE_BYTES"],
-        ping_seconds=config["PING_SECONDS"],
-    )
-
-
-def refuse(hub: Hub, connection: Connection) -> None:
+def refuse(hub: Hub, connection: WebSocket) -> None:
     """Close with 4001 and wait for the answer, so that the client reads the code."""
     hub.add(connection)
     connection.close(UNAUTHORIZED, "Unauthorized")
@@ -217,7 +178,7 @@ def refuse(hub: Hub, connection: Connection) -> None:
     hub.remove(connection)
 
 
-def converse(house: Realtime, connection: Connection) -> None:
+def converse(house: Realtime, connection: WebSocket) -> None:
     """Queue what the client sends; at the end its dialect says goodbye and the hub forgets it."""
     dialect, flusher = connection.dialect, house.flusher
     house.hub.add(connection)
@@ -228,24 +189,6 @@ def converse(house: Realtime, connection: Connection) -> None:
     finally:
         flusher.submit(Job(connection, dialect.closed))
         flusher.submit(Job(connection, forget))
-
-
-def enter(connection: Connection) -> None:
-    """First job of a connection: hear what concerns its user, and be greeted.
-
-    A session that ended since the handshake is noticed here, a later end is told on the topic.
-    """
-    if connection.user:
-        connection.hub.subscribe(connection, connection.user.topic)
-        if not Session.is_live(connection.session_id):
-            connection.after_commit(partial(connection.close, UNAUTHORIZED, "session ended"))
-            return
-    connection.dialect.open(connection)
-
-
-def forget(connection: Connection) -> None:
-    """Last job of a connection: the hub forgets it."""
-    connection.after_commit(partial(connection.hub.remove, connection))
 
 
 def drop_extensions(wsgi_app: Any) -> Any:
@@ -276,7 +219,11 @@ def close_on_sigterm(*apps: Flask) -> None:
 
 def init_app(app: Flask) -> None:
     """Let `app` serve sockets."""
-    app.config["SOCK_SERVER_OPTIONS"] = {"thread_class": NoThread}
+    app.config["SOCK_SERVER_OPTIONS"] = {
+        "thread_class": NoThread,
+        "subprotocols": AnySubprotocol(),
+    }
     app.register_blueprint(bp)
     app.wsgi_app = drop_extensions(app.wsgi_app)  # type: ignore[method-assign]
     app.extensions["realtime"] = Realtime(app)
+    endpoint.init_app(app)

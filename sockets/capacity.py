@@ -1,17 +1,20 @@
 """What the sockets of one process may take together, and counts of what passes through them.
 
-`Seats` says who may open one more socket, before the upgrade. `Traffic` adds up frames and bytes,
-and bounds what waits for slow clients. Knows nothing of Flask.
+`Seats` says who may open one more socket, before the upgrade; `Allowance` how many messages one may
+send. `Traffic` adds up frames and bytes, and bounds what waits for slow clients.
+Knows nothing of Flask.
 """
 
 import logging
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from errors import WharfError
+from sockets.waiting import Lock
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +30,25 @@ MESSAGES = {
     "user": "Too many sockets of this user",
 }
 Seat = tuple[str, str]  # (what is limited, whose it is)
+
+
+class Allowance:
+    """How many messages one client may send: `rate` per second, bursts of two seconds."""
+
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
+        self.left = 2.0 * rate
+        self.refilled = time.monotonic()
+
+    def take(self) -> bool:
+        """Take one; False when none is left."""
+        now = time.monotonic()
+        self.left = min(2.0 * self.rate, self.left + (now - self.refilled) * self.rate)
+        self.refilled = now
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True
 
 
 class Traffic:
@@ -45,7 +67,7 @@ class Traffic:
         self.delivery_seconds = 0.0  # and how long they took from their commit, or arrival
         self.queued: dict[Connection, int] = {}  # who is slow, and what waits for them
         self.queued_bytes = 0
-        self.lock = threading.Lock()  # of what is queued; held within a connection's, never around
+        self.lock = Lock()  # of what is queued; held within a connection's, never around
         self.counted = (b"", 0)
 
     def count_sent(self, data: bytes) -> None:

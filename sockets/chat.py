@@ -1,6 +1,7 @@
 """The chat dialect on `/` and `/ws` (docs/frontends/larc.md): rooms, typing, broadcast, direct.
 
-The same sockets also speak the widget's words (widget.py): one table serves both.
+The same sockets also speak the widget's words (widget.py), one table serves both, and hear and send
+topic messages (topics.py).
 """
 
 import json
@@ -14,12 +15,13 @@ from errors import forbidden
 from events import record, record_deletion, record_edit, record_message, signal
 from models import Message, Receipt, Room
 from sockets.connection import Connection
-from sockets.dialect import Frame, Handlers, Seq, merge, to_frame
+from sockets.dialect import Frame, Handler, Handlers, Seq, merge, to_frame
+from sockets.relay import RelayingDialect, encode_for_chat, is_envelope, look_up_relay
+from sockets.topics import TopicFrame, frame_of, publish_frame
+from sockets.widget import EVERYBODY, WidgetDialect, encode_change
 from sockets.widget import HANDLERS as WIDGET_HANDLERS
-from sockets.widget import WidgetDialect, encode_change
-from validation import RequiredText
-
-EVERYBODY = "everybody"
+from topics import PUBLISHED, SHARED
+from validation import Input, RequiredText
 
 
 class InRoom(Frame):
@@ -106,13 +108,13 @@ def post_message(connection: Connection, frame: ChatMessage) -> None:
     room = Room.load(frame.roomId, user)
     key, content = json.dumps(["chat-message", room.id, frame.id]), frame.content.encode()
     retriable = frame.id is not None
-    if retriable and (receipt := Receipt.find(user, key, content)):
+    if retriable and (receipt := Receipt.find(user.topic, key, content)):
         acknowledge(connection, frame, json.loads(receipt.answer))
         return
     message = room.post(user, frame.content)
     record_message(room, message)
     if retriable:
-        Receipt.keep(user, key, content, message)
+        Receipt.keep(user.topic, key, content, message)
         acknowledge(connection, frame, message)
 
 
@@ -143,10 +145,9 @@ def mark_read(connection: Connection, frame: Marker) -> None:
     """Move the read marker forward, and tell all devices of the user."""
     user = connection.user
     room = Room.load_existing(frame.roomId, user)
-    marker, moved = room.mark_read(user, frame.messageId)
+    facts, moved = room.mark_read(user, frame.messageId)
     if moved:
-        data = {"roomId": room.id, "messageId": marker}
-        record(user.topic, "room-read", {**data, "unread": room.as_seen_by(user)["unread"]})
+        record(user.topic, "room-read", facts)
 
 
 def tell_typing(connection: Connection, frame: InRoom) -> None:
@@ -181,14 +182,15 @@ CHAT_HANDLERS: Handlers = {
 }
 
 
-class ChatDialect(WidgetDialect):
-    """Chat pages, and the chat widget, on one socket."""
+class ChatDialect(RelayingDialect, WidgetDialect):
+    """Chat pages, the chat widget, and pages that talk to each other, on one socket."""
 
     handlers = merge(CHAT_HANDLERS, WIDGET_HANDLERS)
 
     def open(self, connection: Connection) -> None:
-        """Greet; users listen for broadcasts."""
+        """Greet; hear topic messages, users broadcasts too."""
         super().open(connection)
+        connection.hub.subscribe(connection, SHARED)
         user = connection.user
         connection.reply(to_frame({"type": "connected", "user": user and user.to_dict()}))
         if user:
@@ -199,19 +201,33 @@ class ChatDialect(WidgetDialect):
         super().welcome(connection)
         connection.hub.subscribe(connection, EVERYBODY)
 
-    def encode(self, event: Event) -> dict[str, Any] | None:
+    def look_up(self, data: dict[str, Any]) -> tuple[type[Input], Handler]:
+        """A topic in place of a type is a topic message; envelopes that nobody handles pass on."""
+        if "topic" in data and "type" not in data:
+            return TopicFrame, publish_frame
+        kind = data.get("type")
+        if is_envelope(data) and (kind == "broadcast" or kind not in self.handlers):
+            return look_up_relay(kind)
+        return super().look_up(data)
+
+    def encode(self, event: Event) -> dict[str, Any] | bytes | None:
         """Events as chat pages read them; stored ones with their seq."""
+        if event.type in ("raw", "binary"):
+            return encode_for_chat(event, self.handlers)
         if event.type == "relay":
             relayed: dict[str, Any] = event.data
             return relayed
         if event.type == "changed":
             return encode_change(event)
+        if event.type == PUBLISHED:
+            return frame_of(event)
         message = {"type": event.type, **event.data}
         if event.type in ("user-joined", "user-left"):
             message["roomId"] = event.topic.partition(":")[2]
             if event.type == "user-left":
                 message["stays"] = False  # clients of earlier versions look
-        if event.seq:
+        if event.seq and (event.topic.startswith("room:") or "roomId" not in event.data):
+            # Of the topic that `since` is for: beside a roomId, that of the room.
             message["seq"] = event.seq
         return message
 

@@ -214,6 +214,10 @@ class CrdtDialect(Dialect):
         }
         connection.reply(to_frame(connected))
 
+    def lock_order(self, connection: Connection) -> str:
+        """By channel: a merge locks that."""
+        return f"sync {connection.state.channel}"
+
     def jobs(self, connection: Connection, handler: Handler, frame: Any) -> Iterator[Job]:
         """A long update is merged slice by slice, so that others have their turn between."""
         if not isinstance(frame, Update):

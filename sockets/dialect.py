@@ -6,12 +6,12 @@ after the commit. A handler may run twice: it changes memory only by `connection
 so that a second time makes no difference, as `hub.subscribe` does.
 """
 
-import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, StringConstraints
+from pydantic_core import to_json as to_bytes
 
 from bus import Event
 from errors import WharfError, bad_request, known_error
@@ -19,6 +19,7 @@ from models import iso, now
 from sockets.connection import Connection
 from sockets.flusher import Job
 from sockets.framing import (
+    BINARY,
     INTERNAL_ERROR,
     POLICY,
     TOO_BIG,
@@ -54,9 +55,9 @@ def merge(*tables: Handlers) -> Handlers:
     return merged
 
 
-def to_json(message: Mapping[str, Any]) -> str:
-    """`message` as compact JSON text."""
-    return json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+def to_json(message: Any) -> str:
+    """`message`, a JSON value, as compact JSON text."""
+    return to_bytes(message).decode()
 
 
 def text_frame(text: str) -> bytes:
@@ -64,9 +65,9 @@ def text_frame(text: str) -> bytes:
     return frame(text.encode())
 
 
-def to_frame(message: Mapping[str, Any]) -> bytes:
-    """A text frame holding `message` as JSON."""
-    return text_frame(to_json(message))
+def to_frame(message: Mapping[str, Any] | bytes) -> bytes:
+    """A text frame holding `message` as JSON; a binary one with bytes."""
+    return frame(message, BINARY) if isinstance(message, bytes) else frame(to_bytes(message))
 
 
 class Dialect:
@@ -94,25 +95,44 @@ class Dialect:
     def closed(self, connection: Connection) -> None:
         """Last job of a connection, still on its topics: tell the others."""
 
+    def removed(self, connection: Connection, room_id: str) -> None:
+        """The hub has taken the client off the topic of a room, for good."""
+
     def receive(self, connection: Connection, message: str | bytes | Oversized) -> None:
         """Check a message and queue its handler; whatever is wrong is answered, never raised."""
         answer_id = None
         try:
-            if not connection.may_send():
-                connection.strike(POLICY, "too many messages")
-                raise WharfError(429, "Too many messages, slow down")
-            if isinstance(message, Oversized):
-                connection.strike(TOO_BIG, "message too large")
-                raise WharfError(413, f"The message is larger than {connection.limits.frame_bytes}")
-            data = parse_object(message)
-            answer_id = data.get("id")
-            model, handler = self.look_up(data)
-            for job in self.jobs(connection, handler, validate(model, data)):
+            content = self.check_limits(connection, message)
+            jobs = self.binary_jobs(connection, content) if isinstance(content, bytes) else None
+            if jobs is None:
+                data = parse_object(content)
+                answer_id = data.get("id")
+                model, handler = self.look_up(data)
+                jobs = self.jobs(connection, handler, validate(model, data))
+            for job in jobs:
                 connection.hub.flusher.submit(job)
         except WharfError as error:
             connection.send(self.error_frame(error, answer_id))
         except Exception as error:  # a bug: what escaped would reach the client as garbage
             self.report(connection, error)
+
+    def check_limits(self, connection: Connection, message: str | bytes | Oversized) -> str | bytes:
+        """The message if it may be read; raises 429 and 413."""
+        self.check_rate(connection)
+        if isinstance(message, Oversized):
+            connection.strike(TOO_BIG, "message too large")
+            raise WharfError(413, f"The message is larger than {connection.limits.frame_bytes}")
+        return message
+
+    def check_rate(self, connection: Connection) -> None:
+        """Count a message; raises 429."""
+        if not connection.allowance.take():
+            connection.strike(POLICY, "too many messages")
+            raise WharfError(429, "Too many messages, slow down")
+
+    def binary_jobs(self, connection: Connection, message: bytes) -> Iterable[Job] | None:
+        """What a binary message gives the flusher to do; None if it is read like text."""
+        return None
 
     def look_up(self, data: dict[str, Any]) -> tuple[type[Input], Handler]:
         """The model and handler for a frame; raises 400 for a type nobody handles."""
@@ -122,13 +142,17 @@ class Dialect:
             raise bad_request(f"Unknown type {str(kind)[:50]!r}", code="unknown_type")
         return entry
 
+    def lock_order(self, connection: Connection) -> str:
+        """Sorts clients: all processes lock rows in one order, so that they seldom deadlock."""
+        return f"user {connection.user.id if connection.user else 0}"
+
     def jobs(self, connection: Connection, handler: Handler, frame: Any) -> Iterator[Job]:
         """What a checked frame gives the flusher to do."""
         yield Job(connection, handler, (frame,))
 
     # Out
 
-    def encode(self, event: Event) -> dict[str, Any] | None:
+    def encode(self, event: Event) -> dict[str, Any] | bytes | None:
         """An event in this dialect's words; None when it has none for it."""
         raise NotImplementedError
 

@@ -12,20 +12,32 @@ from typing import Any, NamedTuple
 from sqlalchemy.exc import OperationalError
 
 from bus import Event
+from errors import is_cut_off, is_unavailable
 from sockets.connection import Connection
 from sockets.hub import Hub
 
 log = logging.getLogger(__name__)
 
 WEIGHT_PER_TURN = 500
+DEADLOCKS = {"40P01", "40001"}
 PENDING_WEIGHT = 1000  # a client further ahead waits until its messages are handled
+
+
+Handle = Callable[..., None]
+QUICK: set[Handle] = set()
+
+
+def quick(handler: Handle) -> Handle:
+    """Decorator: a handler that only replies is run at once while the flusher has nothing to do."""
+    QUICK.add(handler)
+    return handler
 
 
 class Job(NamedTuple):
     """A message of `connection` to handle inside a transaction; a chat message weighs 1."""
 
     connection: Connection
-    handle: Callable[..., None]
+    handle: Handle
     args: tuple[Any, ...] = ()
     weight: int = 1
 
@@ -54,6 +66,7 @@ class Flusher:
         self.told: deque[Event] = deque()
         self.pokes: deque[Connection] = deque()
         self.uncertain = False  # the bus may have lost something
+        self.in_turn = False
         self.stopped = False
         self.wake = threading.Event()
         self.handled = threading.Condition()
@@ -66,12 +79,33 @@ class Flusher:
     def submit(self, job: Job) -> None:
         """Queue a message; waits while its client has too many in the queue already."""
         connection = job.connection
+        if job.handle in QUICK and self.is_idle():
+            self.answer(job)
+            return
         if connection.pending >= PENDING_WEIGHT:
             with self.handled:
                 self.handled.wait_for(lambda: connection.pending < PENDING_WEIGHT, timeout=60)
         connection.pending += job.weight
         self.jobs.append(job)
         self.wake.set()
+
+    def is_idle(self) -> bool:
+        """Whether all that was asked or told up to now is done."""
+        return not (self.is_asked() or self.in_turn)  # in this order: a turn empties the queues
+
+    def is_asked(self) -> bool:
+        """Whether there is something for a turn to do."""
+        return bool(self.jobs or self.told or self.pokes or self.uncertain)
+
+    def answer(self, job: Job) -> None:
+        """Run a quick handler."""
+        try:
+            job.handle(job.connection, *job.args)
+        except Exception as error:
+            job.connection.roll_back()
+            self.report(job, error)
+        else:
+            job.connection.commit()
 
     def queue_events(self, events: list[Event]) -> None:
         """Queue events that were committed, here or elsewhere, for delivery."""
@@ -98,21 +132,35 @@ class Flusher:
         while not self.stopped:
             self.wake.wait()
             self.wake.clear()
-            while self.jobs or self.told or self.pokes or self.uncertain:
+            while self.is_asked():
+                self.in_turn = True
                 try:
                     self.turn()
                 except Exception:  # the sweep tells later what could not be told now
                     log.exception("delivery failed")
+                self.in_turn = False
                 time.sleep(0)  # on gevent: let others have their turn in a long streak
 
     def turn(self) -> None:
         """Handle what is waiting, then tell everybody what was committed."""
-        if jobs := self.take_jobs():
-            try:
-                self.run(jobs)
-            finally:
-                self.finish(jobs)
+        jobs = self.take_jobs()
+        try:
+            self.deliver()  # what was told before they came: no reply overtakes it
+        finally:
+            if jobs:
+                self.handle(jobs)
         # The commit has filled `told`: events.publish_collected -> bus -> self.queue_events.
+        self.deliver()
+
+    def handle(self, jobs: list[Job]) -> None:
+        """Run jobs, and let go on who waits for that."""
+        try:
+            self.run(jobs)
+        finally:
+            self.finish(jobs)
+
+    def deliver(self) -> None:
+        """Tell what is to be told by now."""
         told, pokes = take_all(self.told), take_all(self.pokes)
         uncertain, self.uncertain = self.uncertain, False
         if told or pokes or uncertain:
@@ -139,11 +187,15 @@ class Flusher:
         It stays a suspect until its next ping, so that it cannot slow the others down for long.
         """
         suspects = {job.connection for job in jobs if job.connection.suspect}
+        jobs = sorted(jobs, key=lambda job: job.connection.lock_order)
         while together := [job for job in jobs if job.connection not in suspects]:
             error, culprit = self.attempt(together)
-            if isinstance(error, OperationalError):  # locked, or restarting: nobody's fault
+            # Nobody's fault; but what a commit without answer has done, nobody knows.
+            if is_unavailable(error) and (culprit or not is_cut_off(error)):
                 error, culprit = self.attempt(together)
-            if isinstance(error, OperationalError):
+            if is_deadlock(error):
+                self.run_alone(together)
+            elif error and is_unavailable(error):
                 for job in together:
                     self.report(job, error)
             elif error and culprit:
@@ -159,6 +211,8 @@ class Flusher:
         """Commit the jobs one by one, and report those that fail."""
         for job in jobs:
             error, _ = self.attempt([job])
+            if is_deadlock(error):
+                error, _ = self.attempt([job])
             if error:
                 self.report(job, error)
 
@@ -196,3 +250,13 @@ class Flusher:
 def take_all(queue: "deque[Any]") -> list[Any]:
     """Empty a queue that others append to."""
     return [queue.popleft() for _ in range(len(queue))]
+
+
+def is_deadlock(error: Exception | None) -> bool:
+    """Whether two transactions waited for each other, and this one was given up."""
+    return isinstance(error, OperationalError) and sqlstate_of(error) in DEADLOCKS
+
+
+def sqlstate_of(error: OperationalError) -> str:
+    """The code of SQL's standard, where the driver gives one."""
+    return getattr(error.orig, "sqlstate", None) or ""

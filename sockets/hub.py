@@ -149,22 +149,28 @@ class Hub:
         page as a reply, more of them as fast as the client reads.
         """
         topic = self.topics.get(name) or Listeners(self.last_seqs([name])[name])
-        connection.behind.pop(name, None)
-        if since is not None and since > topic.seq:
-            self.catch_up([name])  # the client heard of it before we did
         page = self.read_told(name, topic, since) if since is not None else []
         if page:
             connection.reply(connection.dialect.missed_frames(connection, page))
         told = page[-1].seq if page else topic.seq
-        self.topics[name] = topic  # last: what fails above leaves nothing behind
-        connection.topics.add(name)
-        if told < topic.seq:
+        if since is not None and since > topic.seq:  # the client heard of it before we did
+            told = min(since, self.last_seqs([name])[name])
+        connection.enter(name)
+        connection.after_commit(partial(self.attach, connection, name, topic, told))
+        return told
+
+    def attach(self, connection: Connection, name: str, topic: Listeners, told: int) -> None:
+        """Let `connection`, told of a topic up to `told`, hear it; it may have left since."""
+        if name not in connection.topics:
+            return
+        topic = self.topics.setdefault(name, topic)
+        connection.behind.pop(name, None)
+        if told == topic.seq:
+            topic.add(connection)
+        else:
             topic.hold(connection)
             connection.behind[name] = told
-            connection.after_commit(partial(self.flusher.poke, connection))
-        else:
-            topic.add(connection)
-        return told
+            self.flusher.poke(connection)
 
     def read_told(self, name: str, topic: Listeners, since: int) -> list[Event]:
         """The next page of what was told on a topic after `since`."""
@@ -181,6 +187,8 @@ class Hub:
             if connection.queued >= CROWDED_BYTES:
                 return  # its dialect pokes again when it has read
             topic = self.topics[name]
+            if since > topic.seq:
+                self.catch_up([name])
             page = self.read_told(name, topic, since)
             connection.send(connection.dialect.missed_frames(connection, page))
             told = page[-1].seq if page else topic.seq
@@ -270,6 +278,7 @@ class Hub:
                 if connection.user and connection.user.id == event.data["userId"]:
                     connection.send(connection.dialect.join_frames([left]))
                     self.unsubscribe(connection, name)
+                    connection.dialect.removed(connection, event.data["roomId"])
             topic.tell([event])
 
     def tell_missing(self, name: str, topic: Listeners) -> None:

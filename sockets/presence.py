@@ -30,6 +30,7 @@ SILENCE_SECONDS = 30.0
 ASK_SECONDS = 0.2  # how long who enters first waits for the lists of other processes
 SWEEP_SECONDS = 1.0
 
+Id = int | str  # of a user; where clients are counted, of each
 Peer = dict[str, Any]
 Answer = Callable[[list[Peer]], None]
 
@@ -39,18 +40,18 @@ class Report(NamedTuple):
 
     number: int
     heard_at: float
-    users: dict[int, Peer]
+    users: dict[Id, Peer]
 
 
 class Place:
     """The users on one topic, as this process knows them."""
 
     def __init__(self, awaited: set[str], now: float) -> None:
-        self.here: dict[int, Peer] = {}
-        self.sockets: dict[int, set[str]] = {}  # of each user here
+        self.here: dict[Id, Peer] = {}
+        self.sockets: dict[Id, set[str]] = {}  # of each user here
         self.away: dict[str, Report] = {}  # by process
-        self.known: dict[int, Peer] = {}  # whom the clients here were told of
-        self.reported: set[int] | None = None  # whom the other processes were told of
+        self.known: dict[Id, Peer] = {}  # whom the clients here were told of
+        self.reported: set[Id] | None = None  # whom the other processes were told of
         self.waiting: dict[str, Answer] = {}  # clients that entered and were told of nobody yet
         self.awaited = awaited  # processes that were asked
         self.deadline = now + ASK_SECONDS
@@ -108,9 +109,9 @@ class Presence:
         if topic not in connection.topics:
             return  # it has left in the same turn
         place = self.places.get(topic) or self.open(topic)
-        user = connection.user
-        place.here[user.id] = user.to_peer()
-        place.sockets.setdefault(user.id, set()).add(connection.id)
+        guest = connection.guest(topic)
+        place.here[guest["id"]] = guest
+        place.sockets.setdefault(guest["id"], set()).add(connection.id)
         place.waiting[connection.id] = answer
         self.look_at(topic, place)
 
@@ -128,13 +129,15 @@ class Presence:
     def leave(self, topic: str, connection: Connection) -> None:
         """Count a socket out, if it is in."""
         place = self.places.get(topic)
-        if place is None or connection.id not in place.sockets.get(connection.user.id, ()):
+        if place is None:
             return
-        user_id = connection.user.id
+        guest = connection.guest(topic)["id"]
+        if connection.id not in place.sockets.get(guest, ()):
+            return
         place.waiting.pop(connection.id, None)
-        place.sockets[user_id].discard(connection.id)
-        if not place.sockets[user_id]:
-            del place.sockets[user_id], place.here[user_id]
+        place.sockets[guest].discard(connection.id)
+        if not place.sockets[guest]:
+            del place.sockets[guest], place.here[guest]
             self.look_at(topic, place)
 
     def look_at(self, topic: str, place: Place) -> None:

@@ -96,7 +96,7 @@ def become(connection: Connection, session: Session) -> None:
         if connection.user is None:
             hub.unsubscribe(connection, user.topic)
         raise unauthorized("Invalid token")
-    connection.user, connection.session_id = user, session.id
+    connection.become(user, session.id)
 
 
 def envelope(kind: str, payload: Any, **more: Any) -> dict[str, Any]:

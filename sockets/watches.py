@@ -8,7 +8,7 @@ from sqlalchemy import Boolean, Integer
 
 from bus import Event
 from errors import WharfError, bad_request
-from models import Room
+from models import Room, public_column
 from sockets.connection import Connection
 
 Kind = Literal["INSERT", "UPDATE", "DELETE"]
@@ -27,7 +27,7 @@ class Watch(NamedTuple):
 
     def holds(self, row: Row | None) -> bool:
         """Whether the row is there and in this part."""
-        return row is not None and (not self.column or row[self.column] == self.value)
+        return row is not None and (not self.column or row.get(self.column) == self.value)
 
     def kind(self, old: Row | None, new: Row | None) -> str:
         """What a change is within this part; empty for nothing that is told of it."""
@@ -49,6 +49,7 @@ class Watcher:
     watches: dict[str, Watches] = field(default_factory=dict)
     unasked: set[str] = field(default_factory=set)
     sessions: set[str] = field(default_factory=set)
+    announced: Any = None  # what described the binary message to come (relay.py)
 
     def asked(self, table: str) -> Watches:
         """What the client itself subscribed to."""
@@ -145,19 +146,18 @@ def chat_of(message: Row) -> Row:
 def parse_filter(text: str, model: Any) -> tuple[str, Any]:
     """`column=value` as the column and the value its rows hold; raises 400."""
     name, equals, value = text.partition("=")
-    column = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
-    if not equals or column not in model.LISTED:
+    column = public_column(model, name)
+    if not equals or column is None:
         raise bad_filter("Filter must be column=value, with a column of the table")
-    kind = model.__table__.columns[column].type
-    if isinstance(kind, Boolean):
+    if isinstance(column.type, Boolean):
         if value.lower() not in ("true", "false", "1", "0"):
             raise bad_filter(f"Filter: {name} is true or false")
-        return column, value.lower() in ("true", "1")
-    if isinstance(kind, Integer):
+        return column.name, value.lower() in ("true", "1")
+    if isinstance(column.type, Integer):
         if not (value.isascii() and value.isdecimal() and len(value) < 19):
             raise bad_filter(f"Filter: {name} is a whole number")
-        return column, int(value)
-    return column, value
+        return column.name, int(value)
+    return column.name, value
 
 
 def bad_filter(message: str) -> WharfError:

@@ -4,38 +4,29 @@ What a client watches in a table, watches.py says; its seat in a chat session is
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
-from flask import current_app
 from pydantic import ConfigDict, Field, StrictInt, StringConstraints, model_validator
 
 from bus import Event
 from errors import bad_request, not_found, unauthorized
 from events import record_message, signal
-from models import Room, Todo, db, iso, now, parse_id
+from models import Room, db, iso, now, parse_id
 from rate_limits import caller_address, count
 from sockets.connection import Connection
 from sockets.dialect import Frame, Handler, Handlers, Seq, to_frame
-from sockets.flusher import Job
+from sockets.flusher import Job, quick
 from sockets.visitors import Auth, OpenDialect, authenticate, envelope, for_visitors
 from sockets.watches import KINDS, SESSION, Kind, Watch, Watcher, chat_of, group, parse_filter
+from topics import TABLES, is_open, table_topic
 from validation import Input, Plain, RequiredText
 
 PUBLIC = "public"  # the topic of chat to all sockets, visitors' too
+EVERYBODY = "everybody"  # of what only users hear
 MAX_WATCHES = 20  # of one table by one socket
 
 Short = Annotated[str, StringConstraints(max_length=500), Plain]
 SessionId = Annotated[str, StringConstraints(min_length=1, max_length=190), Plain]
-
-
-class LiveTable(NamedTuple):
-    """A table whose changes are told, and the setting that opens it to visitors."""
-
-    model: Any
-    public: str
-
-
-TABLES = {"todos": LiveTable(Todo, "PUBLIC_TODOS")}
 
 
 # Tables and chat sessions
@@ -74,23 +65,13 @@ class Subscribe(Unsubscribe):
     since: Seq | None = None
 
 
-def topic_of(connection: Connection, name: str) -> str:
-    """Where changes of a table that this client may see are told; raises 401 and 404."""
-    if name not in TABLES:
-        raise not_found("table")
-    if connection.user is None and not current_app.config[TABLES[name].public]:
-        raise unauthorized("No token provided")
-    topic: str = TABLES[name].model.topic_of(connection.user)
-    return topic
-
-
 def watch_of(part: Part, model: Any) -> Watch:
     """The part of the table a client asks for; raises 400, and 404 for an impossible id."""
     kinds = frozenset(part.events or KINDS)
     if part.id is not None:
         row_id = parse_id(part.id)
         if row_id is None:
-            raise not_found(model.__name__.lower())
+            raise not_found(model.noun())
         return Watch(kinds, "id", row_id)
     return Watch(kinds, *parse_filter(part.filter, model)) if part.filter else Watch(kinds)
 
@@ -116,14 +97,14 @@ def watch(connection: Connection, frame: Subscribe) -> tuple[int, dict[str, Any]
     """
     part, state = frame.payload, connection.state
     name = part.table or ""
-    topic, model = topic_of(connection, name), TABLES[name].model
+    topic, model = table_topic(name, connection.user), TABLES[name]
     wanted = watch_of(part, model)
     before = state.asked(name)
     if wanted not in before and len(before) >= MAX_WATCHES:
         raise bad_request(f"{MAX_WATCHES} subscriptions to a table are enough", code="too_many")
     row = part.id is not None and model.find(part.id, connection.user)
     if row is None and frame.since is None:
-        raise not_found(model.__name__.lower())
+        raise not_found(model.noun())
     state.watch(name, before | {wanted})
     seq = listen(connection, topic, frame.since)
     if part.id is None:
@@ -153,7 +134,7 @@ def unsubscribe(connection: Connection, frame: Unsubscribe) -> None:
         hub.unsubscribe(connection, topic)
     else:
         name = part.table or ""
-        topic, model = topic_of(connection, name), TABLES[name].model
+        topic, model = table_topic(name, connection.user), TABLES[name]
         chosen = part.id is not None or part.filter or part.events
         left = state.asked(name) - {watch_of(part, model)} if chosen else frozenset()
         state.watch(name, left)
@@ -190,9 +171,10 @@ class Echo(Frame):
 
 
 class Ping(Frame):
-    """`{sentAt?}`, any JSON value."""
+    """`{sentAt?, payload?}`, any JSON values."""
 
     sentAt: Any = None
+    payload: Any = None
 
 
 def session_room(session_id: str) -> str:
@@ -236,16 +218,20 @@ def chat(connection: Connection, frame: Chat) -> None:
         connection.reply(to_frame(chat_of(message)))
 
 
+@quick
 @for_visitors
 def echo(connection: Connection, frame: Echo) -> None:
     """Send back what nobody else handles."""
     connection.reply(to_frame(envelope("echo", frame.payload, originalType=frame.type)))
 
 
+@quick
 @for_visitors
 def answer_ping(connection: Connection, frame: Ping) -> None:
     """Answer a ping of the page's own making."""
     pong = {"type": "pong", "sentAt": frame.sentAt, "timestamp": iso(now())}
+    if "payload" in frame.model_fields_set:
+        pong["payload"] = frame.payload
     connection.reply(to_frame(pong))
 
 
@@ -284,19 +270,20 @@ class WidgetDialect(OpenDialect):
 
     def open(self, connection: Connection) -> None:
         """Greet; hear public chat. A widget subscribes to nothing: a visitor watches all it may."""
+        connection.state = Watcher()  # a first try that was rolled back may have left something
         connection.reply(to_frame(envelope("system", {"message": "Connected"})))
         connection.hub.subscribe(connection, PUBLIC)
         if connection.user is None:
-            for name, table in TABLES.items():
-                if current_app.config[table.public]:
+            for name, model in TABLES.items():
+                if is_open(model, None):
                     connection.state.watch_unasked(name)
-                    connection.hub.subscribe(connection, topic_of(connection, name))
+                    connection.hub.subscribe(connection, table_topic(name, connection.user))
 
     def welcome(self, connection: Connection) -> None:
         """What a visitor watched in public tables, a user watches in those of their own."""
         for name in connection.state.watches:
-            connection.hub.unsubscribe(connection, TABLES[name].model.topic_of(None))
-            seq = listen(connection, topic_of(connection, name))
+            connection.hub.unsubscribe(connection, TABLES[name].topic_of(None))
+            seq = listen(connection, table_topic(name, connection.user))
             payload = {"message": f"Subscribed to {name}", "subscribed": name, "seq": seq}
             connection.reply(to_frame(envelope("system", payload)))
 

@@ -4,14 +4,15 @@ The suite runs on SQLite, and again on PostgreSQL when one answers. Where CI is 
 does not answer is a failure instead of a skip.
 """
 
+import gc
 import json
 import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 import pytest
@@ -19,7 +20,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
 from simple_websocket import Client, ConnectionClosed
-from sqlalchemy import make_url
+from sqlalchemy import create_engine, event, make_url
+from werkzeug.routing import Rule
 from werkzeug.serving import make_server
 
 from app import QuietHandler, create_app
@@ -28,7 +30,34 @@ from models import db
 POSTGRES_URL = os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
 REDIS_URL = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/15")
 PASSWORD = "correct horse"
-SETTINGS = {"SECRET_KEY": "test" * 8, "BCRYPT_ROUNDS": 4, "REDIS_URL": "", "CORS_ORIGINS": ""}
+SECRET_KEY = secrets.token_hex(32)  # names what is in Redis too: nobody else shall share it
+SETTINGS = {"SECRET_KEY": SECRET_KEY, "BCRYPT_ROUNDS": 4, "REDIS_URL": "", "CORS_ORIGINS": ""}
+
+
+class SharedRule(Rule):
+    """A route whose code is compiled once for all apps: else that is most of what an app costs.
+
+    The code builds addresses from values alone; what belongs to an app stays with its own rules.
+    """
+
+    shared: ClassVar[dict[Any, Any]] = {}
+
+    def _compile_builder(self, append_unknown: bool = True) -> Any:
+        if self.defaults:  # they are part of the code
+            return super()._compile_builder(append_unknown)
+        key = (self.rule, append_unknown, *self._trace)
+        if key not in self.shared:
+            self.shared[key] = super()._compile_builder(append_unknown)
+        return self.shared[key]
+
+
+Flask.url_rule_class = SharedRule
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded now stays: the garbage collector need not look through it over and over."""
+    gc.collect()
+    gc.freeze()
 
 
 def unavailable(reason: str) -> None:
@@ -38,9 +67,27 @@ def unavailable(reason: str) -> None:
     pytest.skip(reason)
 
 
+@pytest.fixture
+def collected() -> Iterator[None]:
+    """What a library has left open is closed here, and not while another test runs."""
+    yield
+    gc.collect()
+
+
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A PostgreSQL database of our own, dropped at the end."""
+    yield from make_postgres()
+
+
+@pytest.fixture
+def empty_postgres_url() -> Iterator[str]:
+    """Another one, for a single test."""
+    yield from make_postgres()
+
+
+def make_postgres() -> Iterator[str]:
+    """A new database."""
     name = f"wharf_test_{secrets.token_hex(4)}"
     try:
         server = psycopg.connect(POSTGRES_URL, autocommit=True, connect_timeout=2)
@@ -80,8 +127,27 @@ def database_url(request: Any, tmp_path_factory: Any) -> str:
     return url
 
 
+@pytest.fixture(scope="session")
+def delete_rows(database_url: str) -> Iterator[Callable[[], None]]:
+    """Deletes every row; its open connection also spares SQLite to begin a new log each time."""
+    deletes = [f"DELETE FROM {table.name}" for table in reversed(db.metadata.sorted_tables)]
+    engine = create_engine(database_url, pool_pre_ping=True)
+    if engine.dialect.name == "postgresql":
+        deletes = [";".join(deletes)]  # one trip to the server
+
+    def delete() -> None:
+        with engine.begin() as connection:
+            for statement in deletes:
+                connection.exec_driver_sql(statement)
+
+    yield delete
+    engine.dispose()
+
+
 @pytest.fixture
-def make_app(database_url: str, tmp_path: Path) -> Iterator[Callable[..., Flask]]:
+def make_app(
+    database_url: str, delete_rows: Callable[[], None], tmp_path: Path
+) -> Iterator[Callable[..., Flask]]:
     """Builds apps on one database, `make_app(PUBLIC_TODOS=False)`; all rows go at the end."""
     apps: list[Flask] = []
 
@@ -97,14 +163,11 @@ def make_app(database_url: str, tmp_path: Path) -> Iterator[Callable[..., Flask]
         if "realtime" in app.extensions:
             app.extensions["realtime"].stop()
         app.extensions["bus"].close()
-    for index, app in enumerate(apps):
+    for app in apps:
         with app.app_context():
-            if index == 0:
-                for table in reversed(db.metadata.sorted_tables):
-                    db.session.execute(table.delete())
-                db.session.commit()
             db.session.remove()
             db.engine.dispose()
+    delete_rows()
 
 
 @pytest.fixture
@@ -117,6 +180,26 @@ def app(make_app: Callable[..., Flask]) -> Flask:
 def client(app: Flask) -> FlaskClient:
     """A browser: keeps cookies."""
     return app.test_client()
+
+
+@pytest.fixture
+def statements(app: Flask) -> Callable[[], AbstractContextManager[list[str]]]:
+    """Keeps what the database is asked meanwhile: `with statements() as asked`."""
+    with app.app_context():
+        engine = db.engine
+
+    @contextmanager
+    def watch() -> Iterator[list[str]]:
+        asked: list[str] = []
+
+        def note(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+            asked.append(statement)
+
+        event.listen(engine, "before_cursor_execute", note)
+        yield asked
+        event.remove(engine, "before_cursor_execute", note)
+
+    return watch
 
 
 class Account:
@@ -145,6 +228,14 @@ def register(app: Flask) -> Callable[..., Account]:
 
 
 @pytest.fixture
+def admin(app: Flask, register: Callable[..., Account]) -> Account:
+    """A registered user who may do everything."""
+    from tests.accounts import make_admin  # here: it imports this module
+
+    return make_admin(app, register("root"))
+
+
+@pytest.fixture
 def ann(register: Callable[..., Account]) -> Account:
     """A signed-in user."""
     return register("ann")
@@ -168,14 +259,19 @@ def assert_error(response: Any, status: int, code: str | None = None) -> dict[st
     return body
 
 
+class EagerClient(Client):
+    """Reads what came in one piece with the handshake too; the library waits for more first."""
+
+    def _thread(self) -> None:
+        self.connected = self._handle_events()
+        super()._thread()
+
+
 class Peer:
     """A socket client that speaks JSON and never waits longer than 5 seconds."""
 
     def __init__(self, url: str, headers: dict[str, str] | None = None) -> None:
-        self.socket = Client(url, headers=headers)
-        # What came in one piece with the handshake is left unread by the library.
-        with suppress(ValueError):  # its thread reads at this very moment: then it sees that too
-            self.socket._handle_events()
+        self.socket = EagerClient(url, headers=headers)
 
     def send(self, type: str, **fields: Any) -> None:
         """Send a frame."""
@@ -190,7 +286,7 @@ class Peer:
 
     def expect(self, type: str) -> dict[str, Any]:
         """The next frame of a type; others before it are dropped."""
-        while (frame := self.receive())["type"] != type:
+        while (frame := self.receive()).get("type") != type:
             pass
         return frame
 
@@ -289,3 +385,11 @@ def serve() -> Iterator[Callable[[Flask], Server]]:
 def server(app: Flask, serve: Callable[[Flask], Server]) -> Server:
     """The default app on a real port."""
     return serve(app)
+
+
+@pytest.fixture
+def talk(server: Server) -> Iterator[Callable[..., Any]]:
+    """Connects clients of Socket.IO, `talk(ann, transports=POLLING)`; they leave at the end."""
+    from tests.clients.talker import talking  # here: it imports this module
+
+    yield from talking(server.url)

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from tests.conftest import PASSWORD, Account, Peer
+from tests.conftest import PASSWORD, SECRET_KEY, Account, Peer
 
 ROOT = Path(__file__).parent.parent
 PROCFILE = {
@@ -26,7 +26,7 @@ PROCFILE = {
     if not name.startswith("#")
 }
 COMMANDS = {**PROCFILE, "app": shlex.join([sys.executable, str(ROOT / "app.py")])}
-START_SECONDS = 10
+START_SECONDS = 30
 STOP_SECONDS = 5
 
 
@@ -134,7 +134,7 @@ class Deployment:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),  # run from another folder: a developer's .env is not read
             "FLASK_APP": "app",
-            "SECRET_KEY": "test" * 8,
+            "SECRET_KEY": SECRET_KEY,
             "BCRYPT_ROUNDS": "4",
             "STORAGE_URL": str(folder / "uploads"),
             **settings,

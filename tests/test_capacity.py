@@ -14,8 +14,9 @@ import sockets
 from errors import WharfError
 from sockets import framing
 from sockets.capacity import Seats, Traffic
-from sockets.connection import Connection, Limits
+from sockets.connection import Limits
 from sockets.dialect import Dialect
+from sockets.websocket import WebSocket
 from tests.conftest import Account, Server, assert_error
 
 
@@ -133,7 +134,7 @@ def test_a_handshake_that_breaks_keeps_no_place(server: Server, ann: Account) ->
     assert not seats_of(server.app).taken
 
 
-@pytest.mark.parametrize("name", ["limits_of", "converse", "Connection"])
+@pytest.mark.parametrize("name", ["limits_of", "converse", "WebSocket"])
 def test_a_crash_keeps_no_place(server: Server, ann: Account, monkeypatch: Any, name: str) -> None:
     def crash(*_args: Any) -> None:
         raise RuntimeError("a bug")
@@ -216,11 +217,11 @@ def test_places_are_neither_lost_nor_given_twice() -> None:
 
 
 @pytest.fixture
-def pairs() -> Iterator[Callable[..., tuple[Connection, socket.socket]]]:
+def pairs() -> Iterator[Callable[..., tuple[WebSocket, socket.socket]]]:
     """Connections on real sockets that share one `Traffic`."""
-    made: list[tuple[Connection, socket.socket]] = []
+    made: list[tuple[WebSocket, socket.socket]] = []
 
-    def make(traffic: Traffic, queue_bytes: int = 1 << 30) -> tuple[Connection, socket.socket]:
+    def make(traffic: Traffic, queue_bytes: int = 1 << 30) -> tuple[WebSocket, socket.socket]:
         limits = Limits(1000, 5, queue_bytes, 30)
         with socket.create_server(("127.0.0.1", 0)) as listener:
             theirs = socket.socket()
@@ -228,7 +229,7 @@ def pairs() -> Iterator[Callable[..., tuple[Connection, socket.socket]]]:
             theirs.settimeout(5)
             theirs.connect(listener.getsockname())
             ours, _address = listener.accept()
-        made.append((Connection(ours, None, Dialect(), limits, traffic=traffic), theirs))
+        made.append((WebSocket(ours, None, Dialect(), limits, traffic=traffic), theirs))
         return made[-1]
 
     yield make
@@ -242,7 +243,7 @@ def pairs() -> Iterator[Callable[..., tuple[Connection, socket.socket]]]:
 MESSAGE = framing.frame(b"m" * 50_000)
 
 
-def fill(connection: Connection, size: int) -> None:
+def fill(connection: WebSocket, size: int) -> None:
     """Send until `size` bytes wait for the client."""
     while connection.queued < size and not connection.closing:
         connection.send(MESSAGE)

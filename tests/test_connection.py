@@ -9,12 +9,13 @@ from collections.abc import Iterator
 import pytest
 
 from sockets import framing
-from sockets.connection import PING_FRAME, Connection, Limits
+from sockets.connection import Limits
 from sockets.dialect import Dialect
+from sockets.websocket import PING_FRAME, WebSocket
 from tests.test_framing import masked
 
 LIMITS = Limits(frame_bytes=1000, frames_per_second=5, queue_bytes=100_000, ping_seconds=30)
-Pair = tuple[Connection, socket.socket]
+Pair = tuple[WebSocket, socket.socket]
 
 
 def pair_up(limits: Limits = LIMITS) -> Pair:
@@ -24,7 +25,7 @@ def pair_up(limits: Limits = LIMITS) -> Pair:
         theirs.settimeout(5)
         theirs.connect(listener.getsockname())
         ours, _address = listener.accept()
-    return Connection(ours, None, Dialect(), limits), theirs
+    return WebSocket(ours, None, Dialect(), limits), theirs
 
 
 @pytest.fixture
@@ -174,10 +175,10 @@ def test_an_abrupt_end_ends_the_messages(pair: Pair) -> None:
 
 
 def test_frames_per_second_are_limited_after_a_burst(pair: Pair) -> None:
-    connection, _peer = pair
-    assert [connection.may_send() for _ in range(11)] == [True] * 10 + [False]
-    connection.refilled -= 1  # a second passes
-    assert [connection.may_send() for _ in range(6)] == [True] * 5 + [False]
+    allowance = pair[0].allowance
+    assert [allowance.take() for _ in range(11)] == [True] * 10 + [False]
+    allowance.refilled -= 1  # a second passes
+    assert [allowance.take() for _ in range(6)] == [True] * 5 + [False]
 
 
 def test_replies_wait_until_they_are_flushed(pair: Pair) -> None:
@@ -191,6 +192,19 @@ def test_replies_wait_until_they_are_flushed(pair: Pair) -> None:
     connection.commit()
     connection.shut_down()
     assert [payload for _, payload in read_frames(peer)] == [b"a", b"b"]
+
+
+def test_a_sign_in_that_was_rolled_back_did_not_happen(pair: Pair) -> None:
+    connection, _peer = pair
+    before = connection.user, connection.session_id
+    connection.become("ann", "1")
+    connection.become("ann", "2")
+    connection.roll_back()
+    assert (connection.user, connection.session_id) == before
+    connection.become("ann", "3")
+    connection.commit()
+    connection.roll_back()
+    assert (connection.user, connection.session_id) == ("ann", "3")
 
 
 def test_what_was_rolled_back_neither_leaves_nor_happens(pair: Pair) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from app import create_app
 from config import Settings
-from sockets import chat, crdt, widget
+from sockets import chat, crdt, relay, widget
 
 ROOT = Path(__file__).parent.parent
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
@@ -18,6 +18,7 @@ FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FRAMES = {
     "frontends/larc.md": chat.CHAT_HANDLERS,
     "frontends/widget.md": widget.HANDLERS,
+    "frontends/brolostack.md": relay.HANDLERS,
     "sync.md": crdt.HANDLERS,
 }
 
@@ -91,7 +92,8 @@ def test_every_frame_is_described(page: str, kind: str) -> None:
 
 def test_every_table_of_frames_has_a_page() -> None:
     documented = {kind for table in FRAMES.values() for kind in table}
-    assert documented == {*chat.dialect.handlers, *crdt.dialect.handlers}
+    spoken = (chat.dialect, crdt.dialect, relay.dialect)
+    assert documented == {kind for dialect in spoken for kind in dialect.handlers}
 
 
 def test_every_route_is_described(tmp_path: Path) -> None:

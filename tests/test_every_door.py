@@ -17,6 +17,7 @@ import auth
 from models import File, db
 from tests.accounts import ANN, LOGIN, LOGOUT, bearer, cookie_of
 from tests.conftest import Account, Server, assert_error
+from tests.streams import is_endless
 from tests.uploads import UPLOAD, form
 
 PUBLIC = {  # by endpoint: why whoever comes is let in, with whatever token
@@ -37,11 +38,24 @@ PUBLIC = {  # by endpoint: why whoever comes is let in, with whatever token
     "files.show_upload": "by a name that cannot be guessed, as pages show images",
 }
 NO_TOKEN_NEEDED = {  # open to who shows no token at all; a bad token is refused
-    "todos.list_todos": "PUBLIC_TODOS: the shared list",
-    "todos.create_todo": "PUBLIC_TODOS: the shared list",
-    "todos.show_todo": "PUBLIC_TODOS: the shared list",
-    "todos.update_todo": "PUBLIC_TODOS: the shared list",
-    "todos.delete_todo": "PUBLIC_TODOS: the shared list",
+    "search.search_posts": "posts are for everybody",
+    "search.list_tags": "posts are for everybody",
+    "comments.list_rows": "posts are for everybody",
+    "comments.show_row": "posts are for everybody",
+    "posts.list_rows": "posts are for everybody",
+    "posts.show_row": "posts are for everybody",
+    "posts.list_comments": "posts are for everybody",
+    "categories.list_rows": "posts are for everybody",
+    "categories.show_row": "posts are for everybody",
+    "context_rules.list_rows": "widgets of visitors read them",
+    "context_rules.show_row": "widgets of visitors read them",
+}
+PUBLIC_TODOS = {  # open as well where the setting has the shared list
+    f"todos.{name}"
+    for name in (
+        *("list_rows", "create_row", "create_rows", "show_row", "update_row"),
+        *("delete_row", "delete_rows"),
+    )
 }
 ACTIONS = {  # of `/api/auth?action=`: what each answers to nobody
     ("POST", "login"): 400,
@@ -52,7 +66,14 @@ ACTIONS = {  # of `/api/auth?action=`: what each answers to nobody
     ("GET", "csrf"): 200,
     ("POST", "csrf"): 200,
 }
-SOCKETS = {"/": 4001, "/ws": 4001, "/?channel=default": 401, "/sync": 401, "/sync?channel=x": 401}
+SOCKETS = {
+    "/": 4001,
+    "/ws": 4001,
+    "/ws/me": 401,
+    "/?channel=default": 401,
+    "/sync": 401,
+    "/sync?channel=x": 401,
+}
 Door = tuple[str, str]  # method and address
 
 
@@ -122,6 +143,11 @@ def values(app: Flask, ann: Account) -> dict[str, Any]:
     """What the parts of addresses can be: all of it is there, and Ann's."""
     client = app.test_client(use_cookies=False)
     todo = client.post("/api/todos", json={"title": "milk"}, headers=ann.headers).json
+    body = {"title": "x", "published": True}
+    post = client.post("/api/posts", json=body, headers=ann.headers).json
+    body = {"content": "x", "post_id": post["id"]}
+    comment = client.post("/api/comments", json=body, headers=ann.headers).json
+    job = client.post("/api/jobs", json={}, headers=ann.headers).json
     file = client.post(UPLOAD, headers=ann.headers, **form()).json
     client.post("/api/rooms/lobby/messages", json={"content": "hi"}, headers=ann.headers)
     with app.app_context():
@@ -131,11 +157,17 @@ def values(app: Flask, ann: Account) -> dict[str, Any]:
         "filename": stored,
         "session_id": session_id,
         "user_id": ann.user["id"],
-        "todo_id": todo["id"],
+        "todos": todo["id"],
+        "posts": post["id"],
+        "post_id": post["id"],
+        "comments": comment["id"],
+        "categories": 1,
+        "context_rules": 1,
         "room_id": "lobby",
         "message_id": "1",
         "notification_id": "1",
         "file_id": file["id"],
+        "job_id": job["id"],
     }
 
 
@@ -145,8 +177,9 @@ def doors(app: Flask, values: dict[str, Any]) -> dict[Door, str]:
     with app.test_request_context():
         adapter = app.url_map.bind("localhost")
         for rule in app.url_map.iter_rules():
-            if not rule.websocket:
-                words = {name: values[name] for name in rule.arguments}
+            if not is_endless(rule):
+                ids = {"row_id": values.get(rule.endpoint.partition(".")[0])}
+                words = {name: {**values, **ids}[name] for name in rule.arguments}
                 built = rule.build(words, append_unknown=False)
                 assert built, rule
                 for method in (rule.methods or set()) - {"OPTIONS"}:
@@ -189,7 +222,7 @@ def test_without_a_token_only_what_is_public_is_open(
 ) -> None:
     app = make_app(PUBLIC_TODOS=public_todos)
     all_doors = doors(app, values)
-    expected = set(PUBLIC) | (set(NO_TOKEN_NEEDED) if public_todos else set())
+    expected = {*PUBLIC, *NO_TOKEN_NEEDED, *(PUBLIC_TODOS if public_todos else ())}
     assert open_doors(app, {}, all_doors) == behind(expected, all_doors)
 
 
@@ -197,7 +230,7 @@ def test_a_good_token_opens_every_door(app: Flask, ann: Account, values: dict[st
     """Or the refusals above would say nothing."""
     all_doors = doors(app, values)
     refreshes = behind({"auth.refresh"}, all_doors)  # these want a refresh token
-    leaving = ("auth.logout", "sessions.end_session")
+    leaving = ("auth.logout", "sessions.end_session", "users.delete_user")
     stay = {door: name for door, name in all_doors.items() if name not in leaving}
     assert open_doors(app, ann.headers, stay) == set(stay) - refreshes
     client = app.test_client(use_cookies=False)
@@ -210,10 +243,12 @@ def test_a_good_token_opens_every_door(app: Flask, ann: Account, values: dict[st
 
 def test_a_new_route_without_a_guard_is_noticed(make_app: Any, values: dict[str, Any]) -> None:
     app = make_app()
-    app.add_url_rule("/api/new/<todo_id>", "new", lambda todo_id: {"secret": todo_id})
+    app.add_url_rule("/api/new/<job_id>", "new", lambda job_id: {"secret": job_id})
     all_doors = doors(app, values)
-    path = f"/api/new/{values['todo_id']}"
-    new = open_doors(app, {}, all_doors) - behind(set(PUBLIC) | set(NO_TOKEN_NEEDED), all_doors)
+    path = f"/api/new/{values['job_id']}"
+    new = open_doors(app, {}, all_doors) - behind(
+        {*PUBLIC, *NO_TOKEN_NEEDED, *PUBLIC_TODOS}, all_doors
+    )
     assert new == {("GET", path), ("HEAD", path)}
 
 
@@ -287,8 +322,13 @@ def assert_refused(server: Server, path: str, headers: dict[str, str], query: st
 
 
 def test_each_socket_address_is_tried_here(app: Flask) -> None:
-    served = {rule.rule for rule in app.url_map.iter_rules() if rule.websocket}
-    assert served == {path.partition("?")[0] for path in SOCKETS}
+    rules = (rule for rule in app.url_map.iter_rules() if rule.websocket)
+    # Socket.IO says who one is in a packet: test_socketio.py tries that.
+    served = {rule.rule for rule in rules if not rule.endpoint.startswith("socketio.")}
+    adapter = app.url_map.bind("localhost")
+    paths = {path.partition("?")[0] for path in SOCKETS}
+    tried = {adapter.match(path, websocket=True, return_rule=True)[0].rule for path in paths}
+    assert served == tried
 
 
 @pytest.mark.parametrize("make", [no_token, *BAD])
@@ -308,4 +348,5 @@ def test_a_bad_token_in_the_address_opens_no_socket(
 
 @pytest.mark.parametrize("path", SOCKETS)
 def test_a_good_token_opens_every_socket(server: Server, ann: Account, path: str) -> None:
-    assert server.connect(path, ann).expect("connected")
+    peer = server.connect(path, ann)
+    assert peer.ask("ping", "pong") if path == "/ws/me" else peer.expect("connected")

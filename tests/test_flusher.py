@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from bus import Event
-from sockets.flusher import PENDING_WEIGHT, Flusher, Job
+from sockets.flusher import PENDING_WEIGHT, QUICK, Flusher, Job, quick
 
 
 class Client:
@@ -17,6 +17,7 @@ class Client:
     def __init__(self) -> None:
         self.pending = 0
         self.suspect = False
+        self.lock_order = ""
         self.replies: list[Any] = []
         self.sent: list[Any] = []
         self.dialect = self
@@ -151,6 +152,104 @@ def test_a_database_that_is_away_fails_the_turn_after_two_attempts(bench: Bench)
     assert bench.stored == []
 
 
+def test_after_a_deadlock_every_message_is_stored_alone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Deadlock(Exception):
+        sqlstate = "40P01"
+
+    transaction, sizes = bench.flusher.transaction, []
+
+    @contextmanager
+    def crossing() -> Iterator[None]:
+        with transaction():
+            yield
+            sizes.append(len(bench.uncommitted))
+            if len(bench.uncommitted) > 1:
+                raise OperationalError("UPDATE", {}, Deadlock())
+
+    monkeypatch.setattr(bench.flusher, "transaction", crossing)
+    bench.submit(Client(), "a", "b")
+    bench.submit(Client(), "c")
+    bench.flusher.turn()
+    assert sizes == [3, 3, 1, 1, 1]
+    assert bench.stored == ["a", "b", "c"]
+    assert not bench.failures
+
+
+def test_a_commit_whose_answer_is_lost_is_not_tried_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = []
+
+    @contextmanager
+    def cut_off() -> Iterator[None]:
+        yield
+        attempts.append(1)  # nobody knows whether it was stored
+        raise OperationalError("COMMIT", {}, Exception(), connection_invalidated=True)
+
+    monkeypatch.setattr(bench.flusher, "transaction", cut_off)
+    client = Client()
+    bench.submit(client, "a", "b")
+    bench.flusher.turn()
+    assert len(attempts) == 1
+    assert client.sent == []
+    assert len(bench.failures) == 2
+
+
+def test_messages_are_handled_in_the_order_in_which_all_processes_lock(bench: Bench) -> None:
+    late, early = Client(), Client()
+    late.lock_order, early.lock_order = "sync:b", "sync:a"
+    bench.submit(late, "1", "2")
+    bench.submit(early, "3", "4")
+    bench.flusher.turn()
+    assert bench.stored == ["3", "4", "1", "2"]
+
+
+@pytest.fixture
+def quickly() -> Iterator[Any]:
+    """A quick handler."""
+
+    @quick
+    def answer(client: Any, text: str) -> None:
+        if not text:
+            raise ValueError("nothing said")
+        client.replies.append(text)
+
+    yield answer
+    QUICK.remove(answer)
+
+
+def test_a_quick_handler_runs_at_once_while_nothing_waits(bench: Bench, quickly: Any) -> None:
+    client = Client()
+    bench.flusher.submit(Job(client, quickly, ("pong",)))  # type: ignore[arg-type]
+    assert client.sent == ["pong"]
+    bench.flusher.submit(Job(client, quickly, ("",)))  # type: ignore[arg-type]
+    assert [str(error) for _, error in bench.failures] == ["nothing said"]
+    assert bench.commits == 0
+
+
+def test_a_quick_handler_never_overtakes_what_was_said_before(bench: Bench, quickly: Any) -> None:
+    client, other = Client(), Client()
+    bench.submit(other, "a")
+    bench.flusher.submit(Job(client, quickly, ("pong",)))  # type: ignore[arg-type]
+    assert client.sent == []
+    bench.flusher.turn()
+    assert client.sent == ["pong"]
+    for queue, waits in (
+        (bench.flusher.told, Event("room", "said", {}, 1)),
+        (bench.flusher.pokes, client),
+    ):
+        queue.append(waits)  # type: ignore[attr-defined]
+        bench.flusher.submit(Job(client, quickly, ("pong",)))  # type: ignore[arg-type]
+        assert client.sent == ["pong"]
+        bench.flusher.turn()
+        assert client.sent.pop() == "pong"
+    bench.flusher.in_turn = True
+    bench.flusher.submit(Job(client, quickly, ("pong",)))  # type: ignore[arg-type]
+    assert client.sent == ["pong"]
+
+
 def test_nothing_is_acknowledged_before_the_commit(bench: Bench) -> None:
     client = Client()
 
@@ -196,6 +295,34 @@ def test_told_events_and_pokes_are_delivered_after_the_jobs(bench: Bench) -> Non
     assert bench.hub.told == [event]
     assert client.pumped == 1
     assert bench.hub.caught_up == 1
+
+
+def test_no_reply_overtakes_what_was_told_before(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, sent_before = Client(), []
+    monkeypatch.setattr(bench.hub, "deliver", lambda events: sent_before.append([*client.sent]))
+    bench.flusher.queue_events([Event("room", "said", {}, 1)])
+    bench.submit(client, "a")
+    bench.flusher.turn()
+    assert sent_before == [[]]
+    assert client.sent == ["ack a"]
+
+
+def test_a_delivery_that_fails_loses_no_message(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_events: Any) -> None:
+        raise OSError("the database is away")
+
+    monkeypatch.setattr(bench.hub, "deliver", fail)
+    client = Client()
+    bench.flusher.queue_events([Event("room", "said", {}, 1)])
+    bench.submit(client, "a")
+    with pytest.raises(OSError, match="away"):
+        bench.flusher.turn()
+    assert bench.stored == ["a"]
+    assert client.pending == 0
 
 
 def test_a_turn_takes_no_more_than_its_weight(bench: Bench) -> None:

@@ -1,6 +1,7 @@
 """RFC 6455 bytes: what the reader takes, skips and refuses, however the bytes are cut."""
 
 import struct
+import tracemalloc
 from itertools import pairwise
 
 import pytest
@@ -82,6 +83,12 @@ def test_messages_are_the_same_however_the_bytes_are_cut(step: int) -> None:
         pytest.param(masked(struct.pack("!H", 999), FIN | 8), 1002, id="close code 999"),
         pytest.param(masked(b"a" * 80, 1) + masked(b"b" * 80, FIN), 1009, id="parts too long"),
         pytest.param(masked(b"a", 1) + masked(b"b" * 200, FIN), 1009, id="a part too long"),
+        pytest.param(masked("é".encode() * 40, 1) + masked("é".encode() * 40, 0), 1009, id="bytes"),
+        pytest.param(b"\x81\xfe\x00\x05" + MASK, 1002, id="length longer than needed"),
+        pytest.param(b"\x81\xff" + struct.pack("!Q", 65_535), 1002, id="length much longer"),
+        pytest.param(b"\x81\xff" + struct.pack("!Q", 1 << 63), 1002, id="length of 2^63"),
+        pytest.param(b"\x81\x7f" + struct.pack("!Q", 1 << 62), 1002, id="not masked and huge"),
+        pytest.param(b"\x89\xff" + struct.pack("!Q", 1 << 62), 1002, id="huge control frame"),
     ],
 )
 @pytest.mark.parametrize("step", [1, 1000])
@@ -105,6 +112,54 @@ def test_a_frame_that_claims_2_to_the_63_bytes_holds_no_memory() -> None:
     assert len(reader.buffer) == 0
 
 
+@pytest.mark.parametrize(
+    "head",
+    [b"\x83\x80", b"\xc1\x80", b"\x81\x05", b"\x09\x80", b"\x89\xfe\x00\x7e", b"\x80\xfe\x00\x7e"],
+    ids=["opcode", "reserved bit", "no mask", "part of a ping", "long ping", "continuation"],
+)
+def test_a_wrong_head_is_refused_before_its_payload_comes(head: bytes) -> None:
+    assert FrameReader(1000).feed(head + MASK + b"p") == [Closing(1002)]
+
+
+def test_a_part_is_refused_before_its_payload_comes() -> None:
+    reader = FrameReader(1000)
+    assert reader.feed(masked(b"a" * 900, 1)) == []
+    assert reader.feed(b"\x80\xe5" + MASK) == [Closing(1009)]
+
+
+def test_parts_may_add_up_to_the_limit_with_pings_between() -> None:
+    data = masked(b"a" * 500, 1) + masked(b"p" * 125, FIN | 9) + masked(b"b" * 500, 0)
+    received = FrameReader(1000).feed(data + masked(b"", FIN) + masked(b"c", 1) + masked(b"d", FIN))
+    assert received == [Pinged(b"p" * 125), "a" * 500 + "b" * 500, "cd"]
+
+
+@pytest.mark.parametrize("part", ["", "é"], ids=["empty", "small"])
+def test_many_parts_weigh_no_more_than_their_bytes(part: str) -> None:
+    reader = FrameReader(1_000_000)
+    reader.feed(masked(b"", 1))
+    data = masked(part.encode(), 0) * 100
+    tracemalloc.start()
+    for _ in range(30):
+        reader.feed(data)
+    held, _peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 20_000
+    assert reader.feed(masked(b"", FIN)) == [part * 3000]
+
+
+def test_floods_of_what_is_no_message_are_read_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(framing.time, "sleep", pauses.append)
+    reader = FrameReader(1000)
+    reader.feed(masked(b"a", FIN | 1) * 1000)
+    assert pauses == []
+    reader.feed(masked(b"", FIN | 9) * 1000)
+    assert len(pauses) == 10
+    reader.feed(masked(b"", 1) + masked(b"", 0) * 999)
+    assert len(pauses) == 20
+    assert reader.feed(masked(b"whole", FIN)) == ["whole"]
+
+
 def test_nothing_is_read_after_a_close() -> None:
     data = masked(struct.pack("!H", 1001), FIN | 8) + masked(b"late", FIN | 1)
     assert FrameReader(1000).feed(data) == [Closing(1001)]
@@ -121,6 +176,10 @@ def test_server_frames_carry_their_length_unmasked(size: int) -> None:
 
 def test_a_close_reason_is_cut_to_fit_a_control_frame() -> None:
     assert len(framing.close_frame(1011, "r" * 500)) == 2 + 125
+
+
+def test_a_close_reason_is_cut_between_characters() -> None:
+    assert framing.close_frame(1011, "é" * 70)[4:].decode() == "é" * 61
 
 
 def test_reader_takes_every_split_of_two_messages() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from tests.conftest import PASSWORD, Account
+from tests.accounts import make_admin
+from tests.conftest import PASSWORD, Account, Server
 
 JSON = {"Content-Type": "application/json"}
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -192,3 +193,70 @@ def test_infinite_list_ends_with_has_more_false(client: FlaskClient) -> None:
             break
         page += 1
     assert sizes == [20, 20, 5]
+
+
+def test_pages_of_a_blog_search_filter_and_page(browser: FlaskClient) -> None:
+    """pan-query before a connector on `posts`, which repeats keys and stringifies objects."""
+    browser.post("/api/login", json={"username": "ann", "password": PASSWORD})
+    for title, tags in (("Boats", "sea,wood"), ("Anchors", "sea"), ("Crates", "wood")):
+        body = json.dumps({"title": title, "tags": tags, "published": "on", "id": ""})
+        assert browser.post("/api/posts", data=body, headers=JSON).status_code == 201
+
+    def titles(query: str) -> list[str]:
+        return [item["title"] for item in browser.get(f"/api/posts?{query}").json["items"]]
+
+    assert titles("q=&sort=title:asc&page=1&size=2") == ["Anchors", "Boats"]
+    assert titles("q=&sort=title:asc&page=2&size=2") == ["Crates"]
+    assert titles("tags=sea&tags=wood&sort=title-desc&page=1") == ["Crates", "Boats", "Anchors"]
+    assert titles("tag=sea&q=boa&filter=[object Object]&page=1&limit=20") == ["Boats"]
+    assert [row["title"] for row in browser.get("/api/search?q=anchor").json] == ["Anchors"]
+
+
+def test_widget_page_chats_and_hears_of_rules(
+    make_app: Any, serve: Callable[..., Server], register: Callable[..., Account]
+) -> None:
+    server = serve(make_app(ANONYMOUS_CHAT=True))
+    http = server.app.test_client()
+    body = {"email": "sam@example.com", "password": PASSWORD}
+    assert http.post("/api/auth/register", json=body).json["user"]["name"] == "sam"
+    token = http.post("/api/auth/login", json=body).json["session"]["token"]
+    widget, other = server.connect("/"), server.connect("/")
+    for page in (widget, other):
+        assert page.expect("system")["payload"]["message"]
+    widget.send("auth", payload={"token": token}, clientId="client_1")
+    assert widget.expect("auth_response")["payload"]["success"] is True
+    said = {"content": "Ahoy", "sender": "sam", "timestamp": "2026-11-21T12:00:00Z"}
+    widget.send("chat", payload=said, clientId="client_1")
+    for page in (widget, other):
+        assert page.expect("chat")["payload"]["content"] == "Ahoy"
+    admin = make_admin(server.app, register("root"))
+    rule = {"name": "Greeting", "content": "Say ahoy", "isActive": True, "priority": 3}
+    stored = http.post("/api/context-rules", json=rule, headers=admin.headers).json
+    for page in (widget, other):
+        change = page.expect("database_change")
+        assert (change["table"], change["eventType"]) == ("context_rules", "INSERT")
+        assert change["new"] == stored
+    assert http.get("/api/context-rules").json == [stored]
+
+
+def test_reactive_page_loads_publishes_and_hears_of_jobs_and_rooms(
+    client: FlaskClient, register: Callable[..., Account], talk: Callable[..., Any]
+) -> None:
+    ann, _ = register("ann"), register("bob")
+    page = client.get("/users?limit=1", headers=ann.headers).json
+    rest = client.get(f"/users?limit=1&next={page['next']}", headers=ann.headers).json
+    assert [item["name"] for item in page["items"] + rest["items"]] == ["Bob", "Ann"]
+    assert (page["total"], rest["next"]) == (2, None)
+    assert client.get("/api/users/undefined", headers=ann.headers).status_code == 404
+    item = {**client.get(f"/users/{ann.user['id']}", headers=ann.headers).json, "name": "Annie"}
+    reply = client.post("/users", json=item, headers=ann.headers)
+    assert (reply.status_code, reply.json["name"]) == (201, "Annie")
+    socket = talk(ann)
+    room = socket.demand("room:create", {"id": "deck", "name": "Deck"})
+    assert room["ok"] is True
+    job = client.post("/api/jobs", json={"items": [1, 2]}, headers=ann.headers).json
+    client.patch(f"/api/jobs/{job['id']}", json={"processedItems": 1}, headers=ann.headers)
+    while (told := socket.expect("job:progress"))["progress"] != 50:
+        assert told["jobId"] == job["id"]
+    socket.demand("room:lock", {"roomId": "deck", "isLocked": True})
+    assert socket.expect("room:update")["isLocked"] is True

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bus import Event
+from sockets.connection import Connection, Limits
 from sockets.hub import CROWDED_BYTES, Hub
 
 
@@ -56,6 +57,9 @@ class Listener:
 
     def send(self, frames: list[int]) -> None:
         self.heard += frames
+
+    def enter(self, topic: str) -> None:
+        self.topics.add(topic)
 
     def after_commit(self, effect: Any) -> None:
         effect()
@@ -203,6 +207,58 @@ def test_a_long_replay_goes_on_as_the_client_reads_while_others_are_told(
     hub.deliver([log.add("room")])
     assert ann.heard == list(range(1, 14))
     assert bob.heard == [11, 12, 13]
+
+
+class Texts(Words):
+    """A dialect that sends the seqs as text."""
+
+    def deliver(self, connections: Sequence[Any], events: Sequence[Event]) -> None:
+        for connection in connections:
+            connection.send(self.missed_frames(connection, events))
+
+    def missed_frames(self, _connection: Any, events: Sequence[Event]) -> Any:
+        return b"".join(b"%d " % event.seq for event in events)
+
+
+class Wireless(Connection):
+    """A real connection that only writes down what it is sent."""
+
+    heard = b""
+
+    def send(self, data: bytes, last: bool = False) -> None:
+        self.heard += data
+
+
+@pytest.fixture
+def eve(hub: Hub) -> Any:
+    connection = Wireless(None, Texts(), Limits(1000, 10, 1000, 30.0))  # type: ignore[arg-type]
+    hub.add(connection)
+    return connection
+
+
+def test_who_joins_in_a_transaction_that_fails_hears_nothing(hub: Hub, log: Log, eve: Any) -> None:
+    log.add("room")
+    hub.subscribe(eve, "room", 0)
+    eve.roll_back()
+    eve.commit()
+    hub.deliver([log.add("room")])
+    assert (eve.heard, eve.topics, hub.topics) == (b"", set(), {})
+    hub.subscribe(eve, "room", 0)
+    eve.commit()
+    hub.deliver([log.add("room")])
+    assert eve.heard == b"1 2 3 "
+
+
+def test_resumes_of_one_transaction_stay_in_order(hub: Hub, log: Log, bob: Any, eve: Any) -> None:
+    for _ in range(7):
+        log.add("room")
+    hub.subscribe(bob, "room")
+    hub.subscribe(eve, "room", 0)
+    hub.subscribe(eve, "room", 1)
+    hub.deliver([log.add("room")])
+    eve.commit()
+    run_pokes(hub)
+    assert eve.heard == b"1 2 3 2 3 4 5 6 7 8 "
 
 
 def test_who_leaves_in_the_middle_of_a_replay_is_forgotten(hub: Hub, log: Log, ann: Any) -> None:

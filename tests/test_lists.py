@@ -1,5 +1,7 @@
 """The one list rule: arrays, pages, sorting, filters, search, ETag (routes/rest.py)."""
 
+import base64
+import json
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -9,6 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import insert
 
+import routes.lists
 from models import Todo, db
 from tests.conftest import Account, assert_error
 
@@ -60,6 +63,7 @@ def test_page_has_all_the_names_frontends_read(client: FlaskClient, fill: Any) -
     fill(*"abcde")
     page = client.get(f"{TODOS}?page=2&limit=2").json
     assert "".join(item["title"] for item in page.pop("items")) == "cb"
+    assert page.pop("next")
     assert page == {
         "total": 5,
         "page": 2,
@@ -67,7 +71,6 @@ def test_page_has_all_the_names_frontends_read(client: FlaskClient, fill: Any) -
         "limit": 2,
         "pages": 3,
         "hasMore": True,
-        "next": 4,
     }
     last = client.get(f"{TODOS}?page=3&size=2").json
     assert (last["hasMore"], last["next"], len(last["items"])) == (False, None, 1)
@@ -136,6 +139,195 @@ def test_links_lead_through_the_whole_list(client: FlaskClient, fill: Any, query
         address = response.headers.get("Link", "").partition(">")[0].removeprefix("<")
     assert address == ""
     assert seen == ("abcde" if "sort" in query else "edcba")
+
+
+def test_link_leads_on_from_a_page(client: FlaskClient, fill: Any) -> None:
+    fill(*"abcde")
+    response = client.get(f"{TODOS}?page=2&limit=2")
+    address = response.headers["Link"].partition(">")[0].removeprefix("<")
+    assert "page=" not in address
+    assert titles(client.get(address)) == "a"
+
+
+# Cursors
+
+
+def walk(client: FlaskClient, path: str, **words: Any) -> list[Any]:
+    """The items of all pages, as `next` leads through them."""
+    found: list[Any] = []
+    following = ""
+    while following is not None:
+        page = client.get(path, query_string={"limit": 2, **words, "next": following}).json
+        assert page["page"] == len(found) // 2 + 1
+        found += page["items"]
+        following = page["next"]
+    return found
+
+
+@pytest.mark.parametrize("sort", ["title", "-title", "completed", "-completed", "id", "updated_at"])
+def test_cursor_leads_through_every_order(client: FlaskClient, fill: Any, sort: str) -> None:
+    fill(*"bacba")
+    fill(*"abc", completed=True)
+    whole = client.get(TODOS, query_string={"sort": sort}).json
+    assert walk(client, TODOS, sort=sort) == whole
+
+
+@pytest.mark.parametrize("words", [{}, {"sort": "title"}, {"sort": "-completed"}])
+def test_cursor_leads_through_what_a_search_found(
+    client: FlaskClient, fill: Any, words: dict[str, str]
+) -> None:
+    fill(*(f"word {letter}" for letter in "bacd"), "other")
+    fill("word e", completed=True)
+    whole = client.get(TODOS, query_string={"q": "word", **words}).json
+    assert len(whole) == 5
+    assert walk(client, TODOS, q="word", **words) == whole
+
+
+def test_search_finds_only_in_the_list_at_hand(
+    client: FlaskClient, ann: Account, bob: Account
+) -> None:
+    for headers, title in ((ann.headers, "word"), (bob.headers, "wording"), ({}, "words")):
+        client.post(TODOS, json={"title": title}, headers=headers)
+    for headers, title in ((ann.headers, "word"), (bob.headers, "wording"), ({}, "words")):
+        found = client.get(f"{TODOS}?q=word", headers=headers).json
+        assert [todo["title"] for todo in found] == [title]
+        for number in (0, ann.user["id"], bob.user["id"]):  # an owner is no word
+            assert client.get(f"{TODOS}?q={number}", headers=headers).json == []
+            assert client.get(f"{TODOS}?q=owner={number}", headers=headers).json == []
+
+
+def test_cursor_leads_through_an_order_by_several_columns(client: FlaskClient, fill: Any) -> None:
+    fill(*"bab")
+    fill(*"aba", completed=True)
+    by = '[{"completed": "desc"}, {"title": "asc"}, {"completed": "asc"}]'
+    found = walk(client, TODOS, orderBy=by)
+    assert [(one["title"], one["completed"]) for one in found] == [
+        *[("a", True)] * 2,
+        ("b", True),
+        ("a", False),
+        *[("b", False)] * 2,
+    ]
+
+
+@pytest.mark.parametrize("sort", ["username", "-username"])
+def test_cursor_passes_rows_without_a_value(
+    client: FlaskClient, register: Any, ann: Account, sort: str
+) -> None:
+    for name in ("bob", "cleo", "dora"):
+        register(name)
+    for name in ("eve", "fay"):
+        register(name, username=name)
+    words = {"sort": sort, "limit": 2}
+    names: list[Any] = []
+    following: Any = ""
+    while following is not None:
+        page = client.get(
+            "/api/users", query_string={**words, "next": following}, headers=ann.headers
+        ).json
+        names += [item["username"] for item in page["items"]]
+        following = page["next"]
+    given = sorted(filter(None, names), reverse=sort[0] == "-")
+    assert names == [*given, *[None] * 4]
+    assert len(given) == 2
+
+
+def test_cursor_shows_no_row_twice_when_others_come_and_go(client: FlaskClient, fill: Any) -> None:
+    fill(*"abcdef")
+    first = client.get(f"{TODOS}?limit=3").json
+    fill("g")
+    client.delete(f"{TODOS}/{first['items'][-1]['id']}")  # the very row the cursor names
+    rest = client.get(TODOS, query_string={"next": first["next"]}).json
+    assert "".join(item["title"] for item in rest["items"]) == "cba"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [],
+        [0],
+        [-1, 5],
+        [2**53, 5],
+        [0.5, 5],
+        ["x", 5],
+        [0, None],
+        [0, "x"],
+        [0, [5]],
+        [0, {}],
+        [0, 5, 5],
+        {"0": 5},
+        "W",
+        5,
+    ],
+)
+def test_cursor_that_none_wrote_is_400(client: FlaskClient, fill: Any, values: Any) -> None:
+    fill("a")
+    text = base64.urlsafe_b64encode(json.dumps(values).encode()).decode()
+    for name in ("next", "cursor"):
+        body = assert_error(client.get(f"{TODOS}?{name}={text}"), 400, "invalid_input")
+        assert list(body["errors"]) == [name]
+
+
+@pytest.mark.parametrize("text", ["W", "WzAsNV", "Wz\u00e9", "W" * 5000, "Wwww", "W{}", "W%00"])
+def test_cursor_that_is_no_base64_is_400(client: FlaskClient, text: str) -> None:
+    assert_error(client.get(TODOS, query_string={"next": text}), 400, "invalid_input")
+
+
+def test_cursor_of_another_order_is_400(client: FlaskClient, fill: Any) -> None:
+    fill(*"abc")
+    following = client.get(f"{TODOS}?limit=1&sort=title").json["next"]
+    for sort in ("", "created_at"):
+        words = {"next": following, "sort": sort}
+        body = assert_error(client.get(TODOS, query_string=words), 400, "invalid_input")
+        assert list(body["errors"]) == ["next"]
+
+
+def test_only_a_cursor_leads_beyond_the_rows_that_are_counted(
+    client: FlaskClient, fill: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes.lists, "COUNTED", 4)
+    fill(*"abcdefg")
+    last = client.get(f"{TODOS}?page=2&limit=2").json
+    assert (last["total"], last["pages"], last["hasMore"]) == (4, 2, True)
+    for words in ("page=3&limit=2", "page=1000000000", "next=4"):
+        body = assert_error(client.get(f"{TODOS}?{words}"), 400, "invalid_input")
+        assert list(body["errors"]) == [words.partition("=")[0]]
+    assert "".join(item["title"] for item in walk(client, TODOS)) == "gfedcba"
+
+
+INDEXED = ["", "limit=2", "q=a", "id=1", "sort=id", "sort=-id", "colour=red", "where=null"]
+SCANS = [
+    *(
+        "sort=title",
+        "sort=created_at",
+        "orderBy=title",
+        'orderBy={"title":"asc"}',
+        "title=a",
+        "completed=1",
+    ),
+    *('where={"title":"a"}', 'filters={"id":{"gt":1}}', "q=a&title=b", "createdAt=2026-01-01"),
+]
+
+
+def test_long_list_is_not_looked_through_row_by_row(
+    client: FlaskClient, fill: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes.lists, "SCANNED", 3)
+    fill(*"abc")
+    for query in INDEXED + SCANS:
+        assert client.get(f"{TODOS}?{query}").status_code == 200, query
+    fill("d")
+    for query in INDEXED:
+        assert client.get(f"{TODOS}?{query}").status_code == 200, query
+    for query in SCANS:
+        assert_error(client.get(f"{TODOS}?{query}"), 400, "too_long")
+
+
+def test_long_list_without_index_of_words_is_not_searched(
+    client: FlaskClient, ann: Account, bob: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes.lists, "SCANNED", 1)
+    assert client.get("/api/users", headers=ann.headers).status_code == 200
+    assert_error(client.get("/api/users?q=a", headers=ann.headers), 400, "too_long")
 
 
 # Order
@@ -214,23 +406,47 @@ def test_filter_of_another_type_is_400(client: FlaskClient) -> None:
 
 SEARCHES: list[tuple[str, list[str]]] = [
     ("MILK", ["Buy milk"]),
-    ("%", ["100%"]),
-    ("_", ["snake_case"]),
-    ("'", ["it's"]),
-    ('"', ['"quoted"']),
-    ("\\", ["back\\slash"]),
-    ("/", ["a/b"]),
+    ("mi bu", ["Buy milk"]),
+    ("ilk", []),
+    ("100", ["100%"]),
+    ("case snake", ["snake_case"]),
+    ("it s", ["it's"]),
+    ("IT'S", ["it's"]),
+    ('"quoted', ['"quoted"']),
+    ("back\\sl", ["back\\slash"]),
+    ("a/b", ["a/b"]),
+    ("b", ["a/b"]),  # no other word is that; else those that begin so
+    ("ba", ["back\\slash"]),
+    ("grüß", ["Grüße, Ænne"]),
+    ("ÆNNE", ["Grüße, Ænne"]),
+    ("grusse", []),
+    ("東京", ["東京 2026"]),
+    ("हिन्दी", ["हिन्दी भाषा"]),
+    ("e\u0301clair", ["éclair"]),
     ("\0milk", ["Buy milk"]),
+    ("milk OR snake", []),
+    ("NOT milk", []),
+    ("title : milk", []),
+    ("milk*", ["Buy milk"]),
+    ("milk:*", ["Buy milk"]),
+    ("'milk' & !snake", []),
+    ("%", []),
+    ("_", []),
+    ("'", []),
+    ('"', []),
+    ("((", []),
     ("nothing like it", []),
     ("x" * 10_000, []),
+    ("milk " * 2_000, ["Buy milk"]),
 ]
 
 
-def test_search_takes_every_character_literally(client: FlaskClient, fill: Any) -> None:
+def test_search_finds_words_and_takes_no_syntax(client: FlaskClient, fill: Any) -> None:
     fill("Buy milk", "100%", "snake_case", "it's", '"quoted"', "back\\slash", "a/b")
+    fill("Grüße, Ænne", "東京 2026", "हिन्दी भाषा", "éclair")
     for q, expected in SEARCHES:
         response = client.get(TODOS, query_string={"q": q})
-        assert [todo["title"] for todo in response.json] == expected
+        assert [todo["title"] for todo in response.json] == expected, q
         assert response.headers["X-Total-Count"] == str(len(expected))
 
 
@@ -244,12 +460,9 @@ def test_link_keeps_filters_and_search(client: FlaskClient, fill: Any) -> None:
     fill("a&b=c", "a&b=c")
     response = client.get(TODOS, query_string={"q": "&b=", "completed": ["0", "1"], "limit": 1})
     address = response.headers["Link"].partition(">")[0].removeprefix("<")
-    assert parse_qs(urlsplit(address).query) == {
-        "q": ["&b="],
-        "completed": ["0", "1"],
-        "limit": ["1"],
-        "next": ["1"],
-    }
+    words = parse_qs(urlsplit(address).query)
+    assert words.pop("next")
+    assert words == {"q": ["&b="], "completed": ["0", "1"], "limit": ["1"]}
 
 
 # ETag

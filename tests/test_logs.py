@@ -51,7 +51,7 @@ def test_each_request_is_one_line(client: FlaskClient, lines: Lines, ann: Accoun
         "message": "GET /api/todos/7 404",
         "request_id": response.headers["X-Request-Id"],
         "user_id": str(ann.user["id"]),
-        "route": "/api/todos/<todo_id>",
+        "route": "/api/todos/<row_id>",
         "method": "GET",
         "path": "/api/todos/7",
         "status": 404,

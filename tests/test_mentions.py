@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import event, select
+from sqlalchemy import select
 
 import notifications
 from models import Member, Notification, Room, User, db, now
@@ -155,17 +155,14 @@ def test_link_quotes_the_room(
 
 
 def test_message_without_an_at_sign_costs_nothing(
-    app: Flask, client: FlaskClient, ann: Account, named: Callable[[str], Account]
+    client: FlaskClient, ann: Account, named: Callable[[str], Account], statements: Any
 ) -> None:
     named("bob")
     say(client, ann, "first")
-    statements: list[str] = []
-    with app.app_context():
-        engine = db.engine
-    event.listen(engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
-    say(client, ann, "nobody is named")
-    plain, statements[:] = list(statements), []
-    say(client, ann, "@bob")
-    assert len(statements) > len(plain)
+    with statements() as plain:
+        say(client, ann, "nobody is named")
+    with statements() as naming:
+        say(client, ann, "@bob")
+    assert len(naming) > len(plain)
     tables = ("notifications", User.__tablename__ + ".username IN")
     assert not [text for text in plain if any(table in text for table in tables)]

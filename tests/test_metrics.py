@@ -105,7 +105,7 @@ def test_requests_are_counted_by_route_and_status(app: Flask, ann: Account) -> N
         client.get(f"/api/todos/{number}", headers=ann.headers)
     client.open("/api/todos", method="BREW")
     client.get("/nowhere/at/all")
-    assert read(app, name, route="/api/todos/<todo_id>", status="404", method="GET") == 3
+    assert read(app, name, route="/api/todos/<row_id>", status="404", method="GET") == 3
     assert read(app, name, route="none", method="other") == 1
     assert read(app, name, route="none", status="404") == 1
     assert read(app, "wharf_http_request_seconds_sum") > 0

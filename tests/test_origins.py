@@ -43,6 +43,7 @@ EXPOSED = {
     "X-RateLimit-Limit",
     "X-RateLimit-Remaining",
     "X-RateLimit-Reset",
+    "X-Request-Id",
     "X-Total-Count",
     "X-Unread-Count",
 }

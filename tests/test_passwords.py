@@ -181,7 +181,11 @@ def test_unknown_name_takes_as_long_as_a_wrong_password(make_app: Any) -> None:
     assert 0.5 < unknown / wrong < 2
 
 
-@pytest.mark.parametrize("salt", [bcrypt.gensalt(4), bcrypt.gensalt(6), bcrypt.gensalt(5, b"2a")])
+@pytest.mark.parametrize(
+    "salt",
+    [bcrypt.gensalt(4), bcrypt.gensalt(6), bcrypt.gensalt(5, b"2a")],
+    ids=["less", "more", "old kind"],
+)
 def test_hash_of_another_cost_signs_in_and_is_replaced(make_app: Any, salt: bytes) -> None:
     app = make_app(BCRYPT_ROUNDS=5)
     app.test_client().post(REGISTER, json=ANN)

@@ -299,6 +299,9 @@ class Tab:
         self.topics = {"room"}
         self.user = SimpleNamespace(id=user_id, to_peer=lambda: {"id": user_id, "name": "Ann"})
 
+    def guest(self, _topic: str) -> Any:
+        return self.user.to_peer()
+
 
 @pytest.fixture
 def stage() -> Stage:

@@ -1,6 +1,7 @@
 """A request with an Idempotency-Key is done once, however often it is sent."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select
 
 import models
-from models import Message, Receipt, StoredEvent, Todo, db
+from models import Category, Message, Receipt, StoredEvent, Todo, db
 from tests.conftest import Account, assert_error
 
 TODO = ("/api/todos", {"title": "x"}, Todo)
@@ -136,3 +137,18 @@ def test_concurrent_twins_are_stored_once(
     assert [answer.status_code for answer in answers] == [201] * 4
     assert len({answer.data for answer in answers}) == 1
     assert count(app, model) == count(app, StoredEvent) == count(app, Receipt) == 1
+
+
+def test_twins_that_clash_get_the_first_answer(app: Flask, admin: Account) -> None:
+    """Each makes a category of the same slug: the clash is found before the retry is known."""
+    headers, body = {**admin.headers, **KEY}, {"name": "News"}
+
+    def post() -> tuple[int, Any]:
+        response = app.test_client().post("/api/categories", json=body, headers=headers)
+        return response.status_code, response.json
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = [one.result(30) for one in [pool.submit(post) for _ in range(4)]]
+    assert all(answer == answers[0] for answer in answers)
+    assert answers[0][0] == 201
+    assert count(app, Category) == 1

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import event, select
+from sqlalchemy import select
 
 from models import Message, Room, StoredEvent, User, db
 from tests.conftest import Account, assert_error
@@ -190,19 +190,13 @@ def test_rooms_follow_the_list_rule(
     assert [room["id"] for room in items] == expected
 
 
-def test_more_rooms_take_no_more_queries(app: Flask, client: FlaskClient, ann: Account) -> None:
+def test_more_rooms_take_no_more_queries(
+    client: FlaskClient, ann: Account, statements: Any
+) -> None:
     def count() -> int:
-        seen: list[str] = []
-        with app.app_context():
-            engine = db.engine
-
-        def note(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
-            seen.append(statement)
-
-        event.listen(engine, "before_cursor_execute", note)
-        assert client.get(ROOMS, headers=ann.headers).status_code == 200
-        event.remove(engine, "before_cursor_execute", note)
-        return len(seen)
+        with statements() as asked:
+            assert client.get(ROOMS, headers=ann.headers).status_code == 200
+        return len(asked)
 
     make(client, ann, id="0")
     few = count()

@@ -66,7 +66,7 @@ def test_history_is_oldest_first(client: FlaskClient, ann: Account, bob: Account
         ("limit=2&page=2", ["a"]),
         ("sort=id", ["a", "b", "c"]),
         ("sort=-id", ["c", "b", "a"]),
-        ("sort=content&limit=1", ["a"]),
+        ("sort=user_id&limit=1", ["c"]),
         ("sort=", ["a", "b", "c"]),
         ("q=B", ["b"]),
         ("user_id=999999999999", []),

@@ -167,6 +167,7 @@ def test_what_else_is_told_to_a_user_is_not_for_sync(
 ) -> None:
     chat, sync = open_sockets(server, ann)
     assert pull(sync) == []
+    chat.until_pong()  # and the pump has come to its end
     pumped: list[Any] = []
     monkeypatch.setattr(sockets.crdt.dialect, "pump", lambda *words: pumped.append(words))
     sender = server.chat(bob)

@@ -9,7 +9,6 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import delete, select
 
-import routes.todos
 from models import StoredEvent, Todo, db
 from tests.conftest import Account, assert_error
 
@@ -228,15 +227,17 @@ def test_list_is_newest_first(client: FlaskClient) -> None:
 def test_update_of_a_todo_deleted_meanwhile_is_no_bug(
     app: Flask, client: FlaskClient, todo: dict[str, Any], monkeypatch: Any
 ) -> None:
-    parse_body = routes.todos.parse_body
+    lock = Todo.lock
 
-    def lose(model: Any) -> Any:
+    def lose(row: Todo) -> bool:
         with db.engine.begin() as other:
             other.execute(delete(Todo))
-        return parse_body(model)
+        return lock(row)
 
-    monkeypatch.setattr(routes.todos, "parse_body", lose)
-    assert_error(client.put(f"{TODOS}/{todo['id']}", json={"title": "x"}), 409, "conflict")
+    monkeypatch.setattr(Todo, "lock", lose)
+    path = f"{TODOS}/{todo['id']}"
+    assert_error(client.put(path, json={"title": "x"}), 404, "todo_not_found")
+    assert client.delete(path).status_code == 204
     assert len(events(app)) == 1
 
 

@@ -121,7 +121,8 @@ def test_all_else_is_401_for_visitors(
 
 def test_only_handlers_that_say_so_are_open_to_visitors() -> None:
     assert {handler.__name__ for handler in visitors.OPEN} == {
-        *("authenticate", "subscribe", "unsubscribe", "chat", "echo", "answer_ping")
+        *("authenticate", "subscribe", "unsubscribe", "chat", "echo", "answer_ping"),
+        *("relay", "relay_to_all", "relay_binary", "tune_in", "tune_out", "publish_frame"),
     }
 
 
@@ -485,4 +486,4 @@ def test_no_session_of_the_database_is_held_by_sockets_that_signed_in(
 
 def test_constants_are_as_documented() -> None:
     assert (MAX_WATCHES, POLICY) == (20, 1008)
-    assert set(widget.TABLES) == {"todos"}
+    assert set(widget.TABLES) == {"todos", "posts", "comments", "categories", "context_rules"}

@@ -114,12 +114,17 @@ export class Part extends HTMLElement {
     this.#cleanups.push(cleanup);
   }
 
-  /** Do something that may fail; the reader is told why. Gives undefined then. */
+  /**
+   * Do something that may fail; the reader is told why. Gives undefined then. That the session ended
+   * meanwhile is told once, for all that was under way.
+   */
   async attempt(action) {
+    const { user } = this.wharf;
     try {
       return await action();
     } catch (error) {
-      notify(error.message);
+      const hasExpired = error.status === 401 && user && !this.wharf.user;
+      if (!hasExpired) notify(error.message);
       return undefined;
     }
   }

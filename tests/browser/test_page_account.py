@@ -3,7 +3,7 @@
 import threading
 from typing import Any
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.page import (
     EMAIL,
@@ -57,9 +57,34 @@ def test_device_that_is_ended_is_signed_out_live_and_stays_so(person: Invite) ->
     assert len(sockets) == opened
 
 
+def test_call_under_way_when_the_session_ends_adds_no_second_notice(person: Invite) -> None:
+    window = person("Ann").enter()
+    phone = person("Phone")
+    phone.allow("status of 401")
+    other = enter_again(phone.open())
+    held: list[Route] = []
+    other.route(
+        "**/api/todos",
+        lambda route: held.append(route) if route.request.method == "POST" else route.fallback(),
+    )
+    with other.expect_request(lambda request: request.method == "POST"):
+        other.get_by_test_id("todo-input").fill("Too late")
+        other.get_by_test_id("todo-add").click()
+    open_account(window)
+    window.get_by_test_id("device-end").click()
+    expect_signed_out(other)
+    with other.expect_response(lambda response: response.status == 401):
+        held[0].fulfill(status=401, json={"message": "Invalid token"})
+    other.evaluate("() => new Promise((done) => setTimeout(done))")  # what comes of it is shown
+    expect_signed_out(other)
+
+
 def test_all_other_devices_are_signed_out_at_once(person: Invite) -> None:
     window = person("Ann").enter()
-    others = [enter_again(person(name).open()) for name in ("Phone", "Tablet")]
+    people = [person(name) for name in ("Phone", "Tablet")]
+    for one in people:
+        one.allow("status of 401")  # a list may still be on its way
+    others = [enter_again(one.open()) for one in people]
     open_account(window)
     expect(window.get_by_test_id("device")).to_have_count(3)
     window.get_by_test_id("end-others").click()

@@ -1,9 +1,7 @@
 """What is particular to one carrier."""
 
 import os
-import socket
 import threading
-from contextlib import suppress
 
 import pytest
 from sqlalchemy import create_engine
@@ -12,6 +10,7 @@ from sqlalchemy.engine import make_url
 import bus as bus_module
 from bus import Bus, Event, PostgresBus, RedisBus, SqliteBus, make_bus
 from tests.bus.conftest import SECRET, WAIT, Carrier, Ear, durable, signal
+from tests.bus.proxy import Proxy
 
 
 @pytest.mark.parametrize(
@@ -79,38 +78,6 @@ def test_redis_deployments_with_other_secrets_are_not_heard(redis_url: str) -> N
     engine.dispose()
 
 
-class Proxy:
-    """Passes bytes to a server, until it falls silent without closing anything."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self.silent = threading.Event()
-        self._server = (host, port)
-        self._door = socket.create_server(("127.0.0.1", 0))
-        self.port = self._door.getsockname()[1]
-        self._sockets = [self._door]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                near, far = self._door.accept()[0], socket.create_connection(self._server)
-                self._sockets += [near, far]
-                for pair in ((near, far), (far, near)):
-                    threading.Thread(target=self._pump, args=pair, daemon=True).start()
-
-    def _pump(self, source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65_536):
-                if not self.silent.is_set():
-                    target.sendall(data)
-
-    def close(self) -> None:
-        for one in self._sockets:
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-
-
 def test_silent_redis_is_noticed(
     redis_url: str, warned: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,9 +88,9 @@ def test_silent_redis_is_noticed(
         server.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False), SECRET
     )
     ear = Ear(bus)
-    proxy.silent.set()
+    proxy.stall()
     assert warned.wait(WAIT)
-    proxy.silent.clear()
+    proxy.heal()
     ear.wait(lambda ear: ear.gaps == 1)
     bus.close()
     proxy.close()

@@ -38,6 +38,16 @@ def test_lost_connection_is_a_gap_and_heals(carrier: Carrier, warned: threading.
     ear.wait_for(signal(2), durable(2))
 
 
+@BETWEEN_PROCESSES
+def test_what_cannot_be_encoded_holds_up_nothing_else(
+    carrier: Carrier, caplog: pytest.LogCaptureFixture
+) -> None:
+    speaker, ear = carrier.bus(), Ear(carrier.bus())
+    carrier.tell(speaker, signal(b"bytes"), signal(1))
+    ear.wait_for(signal(1))
+    assert "cannot be told" in caplog.text
+
+
 # An engine that is not there
 
 
@@ -89,6 +99,27 @@ def test_too_many_waiting_events_push_out_the_oldest(
     stranded.publish([signal(i) for i in range(MAX_WAITING)])
     assert "the oldest are dropped" in caplog.text or "no connection" in caplog.text
     assert [one.data for one, _ in stranded._waiting] == list(range(MAX_WAITING))  # type: ignore[attr-defined]
+
+
+@BETWEEN_PROCESSES
+def test_what_is_told_during_a_long_send_is_sent_next(
+    carrier: Carrier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speaker, ear = carrier.bus(), Ear(carrier.bus())
+    send, sending, go = speaker._send, threading.Event(), threading.Event()  # type: ignore[attr-defined]
+
+    def send_slowly(*args: Any) -> None:
+        sending.set()
+        assert go.wait(WAIT)
+        send(*args)
+
+    monkeypatch.setattr(speaker, "_send", send_slowly)
+    speaker.publish([signal("first")])
+    assert sending.wait(WAIT)
+    speaker.publish([signal(number) for number in range(MAX_WAITING)])  # pushes out the first
+    go.set()
+    ear.wait(lambda ear: len(ear.heard) == MAX_WAITING + 1)
+    assert [one.data for one in ear.heard] == ["first", *range(MAX_WAITING)]
 
 
 def test_subscribing_to_nowhere_returns_and_own_events_are_heard(stranded: Bus) -> None:

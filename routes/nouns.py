@@ -1,0 +1,167 @@
+"""The routes that every noun has: list, read, create, change and delete, alone or in batches.
+
+The rules are the model's (models.Record): what a caller sees, makes, changes and deletes.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Generic, TypeVar
+
+from flask import Blueprint, Response
+from pydantic import Field
+
+from auth import current_user, require_user
+from errors import not_found
+from events import forget_changes, record_change
+from models import Record, User, db, parse_id, rows_of
+from routes.lists import answer_list, sort_key
+from routes.rest import answer, deleted, idempotent, parse_body, require_match, saved
+from validation import Input
+
+AnyInput = TypeVar("AnyInput", bound=Input)
+Caller = Callable[[], User | None]
+MAX_BATCH = 100
+
+
+class Batch(Input, Generic[AnyInput]):
+    """`{items}`: several bodies at once."""
+
+    items: Annotated[list[AnyInput], Field(min_length=1, max_length=MAX_BATCH)]
+
+
+class Ids(Input):
+    """`{ids}`: of the rows that are meant."""
+
+    ids: Annotated[
+        list[Annotated[str, Field(coerce_numbers_to_str=True)]], Field(max_length=MAX_BATCH)
+    ]
+
+
+class Noun:
+    """The views of one noun.
+
+    `new` and `changes` are the shapes of its bodies, with the names of the model's columns;
+    `reader` and `writer` say who calls, None for a stranger, and raise 401.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        new: type[Input],
+        changes: type[Input],
+        reader: Caller = current_user,
+        writer: Caller = require_user,
+    ) -> None:
+        self.model, self.new, self.changes = model, new, changes
+        self.reader, self.writer = reader, writer
+
+    def list_rows(self) -> Response:
+        """All the caller may read, as a bare array or in pages."""
+        model = self.model
+        order = [sort_key(model, word) for word in model.ORDER]
+        return answer_list(model.visible_to(self.reader()), model, order)
+
+    @idempotent
+    def create_row(self) -> Response:
+        """Add one: 201."""
+        user = self.writer()
+        [row] = create(self.model, user, [parse_body(self.new)])
+        return saved(row.to_dict(), 201)
+
+    @idempotent
+    def create_rows(self) -> Response:
+        """Add up to MAX_BATCH, all or none: 201 with them as `{items}`, in the same order."""
+        user = self.writer()
+        batch: Any = parse_body(Batch[self.new])  # type: ignore[name-defined]
+        rows = create(self.model, user, batch.items)
+        return saved({"items": [row.to_dict() for row in rows]}, 201)
+
+    def show_row(self, row_id: str) -> Response:
+        """One of those the caller may read."""
+        return answer(self.model.load(row_id, self.reader()).to_dict())
+
+    def update_row(self, row_id: str) -> Response:
+        """Change the fields given; the others stay. With If-Match only what was read is changed."""
+        user, form = self.writer(), parse_body(self.changes)
+        row = self.model.load(row_id, user)
+        row.require_change(user)
+        change(row, form)
+        return saved(row.to_dict())
+
+    def delete_row(self, row_id: str) -> Response:
+        """Delete one; what is not there is deleted already."""
+        user = self.writer()
+        row = self.model.find(row_id, user)
+        if row is None:
+            require_match(None)
+        else:
+            remove(row, user)
+        return deleted(row.id if row else row_id)
+
+    def delete_rows(self) -> Response:
+        """Delete up to MAX_BATCH by `{ids}`, all or none; what is not there is deleted already."""
+        user, model = self.writer(), self.model
+        ids = {parse_id(row_id) for row_id in parse_body(Ids).ids} - {None}
+        asked = model.visible_to(user).where(model.id.in_(ids))
+        rows = rows_of(asked.order_by(model.id.desc()))  # what is below others is newer than they
+        for row in rows:
+            remove(row, user)
+        return saved({"ok": True, "ids": [row.id for row in rows]})
+
+    def add_to(self, bp: Blueprint) -> None:
+        """Give `bp` the routes."""
+        bp.get("")(self.list_rows)
+        bp.post("")(self.create_row)
+        bp.post("/batch")(self.create_rows)
+        bp.delete("/batch")(self.delete_rows)
+        bp.get("/<row_id>")(self.show_row)
+        bp.put("/<row_id>")(self.update_row)
+        bp.patch("/<row_id>")(self.update_row)
+        bp.delete("/<row_id>")(self.delete_row)
+
+
+def create(model: Any, user: User | None, forms: Sequence[Input]) -> list[Any]:
+    """Add rows made of these bodies, and tell of them; raises 400, 403 and 404."""
+    fields = [form.model_dump() for form in forms]
+    model.prepare(fields)
+    rows = [model.make(user, **one) for one in fields]
+    db.session.add_all(rows)
+    db.session.flush()
+    for row in rows:
+        tell(row, None, row.told())
+    return rows
+
+
+def change(row: Any, form: Input) -> None:
+    """Change a row and tell of it; raises 400, 404 when it is gone, and 412."""
+    if not row.lock():
+        raise not_found(row.noun())
+    require_match(row.to_dict())
+    old = row.told()
+    row.change(**form.model_dump(exclude_unset=True))
+    db.session.flush()
+    tell(row, old, row.told())
+
+
+def remove(row: Any, user: User | None) -> None:
+    """Delete a row that may be gone by now, and tell of it; raises 403, 409 and 412."""
+    row.require_removal(user)
+    if not row.lock():
+        return
+    require_match(row.to_dict())
+    old = row.told()
+    row.delete()
+    db.session.flush()
+    tell(row, old, None)
+
+
+def tell(row: Record, old: dict[str, Any] | None, new: dict[str, Any] | None) -> None:
+    """Let the noun's topic hear what a row was and is; nothing, while nobody may know of it.
+
+    What nobody may read any longer is forgotten where it left traces: replays would tell it again.
+    """
+    if old and not new and (traces := row.traces()):
+        for topic, facts in traces:
+            forget_changes(topic, facts)
+        old = {name: value for name, value in old.items() if isinstance(value, int | None)}
+    if old or new:
+        record_change(row.topic, row.__tablename__, old, new)  # type: ignore[attr-defined]
