@@ -20,6 +20,14 @@ ARGUMENTS = [
     "--no-first-run",
 ]
 PATIENCE = 10_000  # milliseconds; only a failing test waits this long
+COUNT_CALLS = """
+    const call = window.fetch;
+    window.underWay = 0;
+    window.fetch = (...request) => {
+      window.underWay += 1;
+      return call(...request).finally(() => (window.underWay -= 1));
+    };
+"""
 
 pytest.register_assert_rewrite("tests.browser.page")  # its failures show what differs
 
@@ -46,6 +54,7 @@ class Person:
         self.allowed: list[str] = []
         self.complaints: list[str] = []
         context.set_default_timeout(PATIENCE)
+        context.add_init_script(COUNT_CALLS)
         context.on("console", lambda message: self.note(message.type, message.text))
         context.on("weberror", lambda error: self.note("error", str(error.error)))
 

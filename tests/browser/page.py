@@ -39,6 +39,12 @@ def sign_in(window: Page, email: str, password: str) -> None:
     window.get_by_test_id("auth-submit").click()
 
 
+def sign_out(window: Page) -> None:
+    """Sign out once no list is on its way: one that comes later is refused, and consoles tell."""
+    window.wait_for_function("() => window.underWay === 0")
+    window.get_by_test_id("sign-out").click()
+
+
 def add_todo(window: Page, title: str) -> None:
     window.get_by_test_id("todo-input").fill(title)
     window.get_by_test_id("todo-add").click()

@@ -16,6 +16,7 @@ from tests.browser.page import (
     expect_in_sync,
     messages,
     say,
+    sign_out,
     tab_to,
     titles,
     todo,
@@ -35,7 +36,7 @@ def test_wrong_password_is_explained_and_signing_out_ends_the_session(person: In
     window = ann.enter()
     add_todo(window, "Mine alone")
     expect(titles(window)).to_have_text(["Mine alone"])
-    window.get_by_test_id("sign-out").click()
+    sign_out(window)
     expect(window.locator("body")).not_to_have_class(re.compile(r"\bmember\b"))
     expect(titles(window)).to_have_count(0)
     window.reload()

@@ -17,6 +17,7 @@ from tests.browser.page import (
     enter_again,
     expect_signed_out,
     open_account,
+    sign_out,
     tab_to,
 )
 from tests.conftest import Server
@@ -103,7 +104,7 @@ def test_device_that_is_gone_already_leaves_the_list(person: Invite) -> None:
     other = enter_again(person("Phone").open())
     open_account(window)
     expect(window.get_by_test_id("device")).to_have_count(2)
-    other.get_by_test_id("sign-out").click()
+    sign_out(other)
     expect(other.get_by_test_id("auth-submit")).to_be_visible()
     window.get_by_test_id("device-end").click()
     expect(window.get_by_test_id("notice")).to_have_text("Session not found")
@@ -122,7 +123,7 @@ def test_signing_out_oneself_is_no_news(server: Server, person: Invite, monkeypa
         return body
 
     monkeypatch.setattr(server.app, "wsgi_app", answer_late)
-    window.get_by_test_id("sign-out").click()
+    sign_out(window)
     expect(window.get_by_test_id("auth-submit")).to_be_visible()  # its sockets were closed first
     assert window.get_by_test_id("notice").count() == 0  # now, not when it has faded
     open_door.set()

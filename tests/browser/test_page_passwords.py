@@ -15,6 +15,7 @@ from tests.browser.page import (
     expect_signed_out,
     open_account,
     sign_in,
+    sign_out,
 )
 from tests.conftest import PASSWORD, Server
 
@@ -68,7 +69,7 @@ def test_password_is_changed_by_who_knows_it(person: Invite) -> None:
     expect(window.get_by_test_id("activity-entry").first).to_contain_text(
         "the password was changed, Firefox on Windows"
     )
-    window.get_by_test_id("sign-out").click()
+    sign_out(window)
     sign_in(window, EMAIL, PASSWORD)
     expect(window.get_by_test_id("auth-error")).to_have_text("Invalid credentials")
     enter_again(window, NEW)
@@ -145,7 +146,7 @@ def test_forgotten_password_brings_a_mail(server: Server, person: Invite, monkey
     monkeypatch.setitem(server.app.config, "SMTP_URL", "smtp://mail.test")
     monkeypatch.setitem(server.app.config, "PUBLIC_URL", server.url)
     window = person("Ann").enter()
-    window.get_by_test_id("sign-out").click()
+    sign_out(window)
     window.get_by_test_id("to-forgot").click()
     window.get_by_test_id("auth-email").fill(EMAIL)
     window.get_by_test_id("auth-submit").click()
