@@ -10,8 +10,9 @@ from sqlalchemy import delete, func, select, update
 
 from auth import end_sessions, note
 from bus import SESSIONS_ENDED
-from events import as_text, chunks, record_removal
+from events import as_text, chunks, forget_topics, record_removal
 from models import (
+    Collection,
     Comment,
     CrdtChange,
     CrdtChannel,
@@ -57,6 +58,7 @@ def erase(user: User, by: str) -> list[str]:
     forget_channels(user)
     forget_events(user)
     forget_drafts(user)
+    forget_collections(user)
     for table in OWN:
         db.session.execute(delete(table).where(table.user_id == user.id))
     files = delete(File).where(File.user_id == user.id).returning(File.filename)
@@ -119,6 +121,14 @@ def forget_drafts(user: User) -> None:
     db.session.flush()
 
 
+def forget_collections(user: User) -> None:
+    """Delete what the user invented, what others put into it too."""
+    for collection in rows_of(select(Collection).where(Collection.owner_id == user.id)):
+        forget_topics([topic for topic, _ in collection.topics])
+        collection.delete()
+    db.session.flush()
+
+
 def forget_events(user: User) -> None:
     """Empty what this user alone was told or answered; places stay, so that no seq is missing.
 
@@ -126,6 +136,4 @@ def forget_events(user: User) -> None:
     """
     db.session.execute(delete(Receipt).where(Receipt.owner == user.topic))
     db.session.execute(delete(Retained).where(Retained.audience == user.topic))
-    own = StoredEvent.topic.in_([user.topic, Todo.topic_of(user)])
-    told = update(StoredEvent).where(own, StoredEvent.type != SESSIONS_ENDED)
-    db.session.execute(told.values(type="erased", data="{}"))
+    forget_topics([user.topic, Todo.topic_of(user)], SESSIONS_ENDED)

@@ -60,6 +60,12 @@ def forget_changes(topic: str, facts: dict[str, Any]) -> None:
     db.session.execute(forgotten.values(type="erased", data="{}"))
 
 
+def forget_topics(topics: Sequence[str], *but: str) -> None:
+    """Empty what was told on these topics, but for events of these types; no seq is missing."""
+    told = update(StoredEvent).where(StoredEvent.topic.in_(topics), StoredEvent.type.not_in(but))
+    db.session.execute(told.values(type="erased", data="{}"))
+
+
 def record_message(room: Room, message: dict[str, Any]) -> None:
     """Collect a new chat message, given as `Room.post` returned it."""
     record(room.topic, "chat-message", {"roomId": room.id, "message": message})

@@ -8,32 +8,37 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
     JSON,
     BigInteger,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
     Select,
     Table,
     Text,
+    UniqueConstraint,
     bindparam,
     case,
+    cast,
     delete,
     event,
     exists,
     func,
     insert,
     literal,
+    null,
     select,
     true,
     update,
@@ -52,7 +57,8 @@ from sqlalchemy.orm import (
     with_expression,
 )
 
-from errors import WharfError, bad_request, forbidden, not_found
+from errors import WharfError, bad_request, forbidden, not_found, unauthorized
+from json_data import Field, check_by_schema, check_json, field_of, texts_of
 
 
 class Base(DeclarativeBase):
@@ -95,7 +101,9 @@ def upsert(model: Any, dialect: str = "") -> Any:
 def public_column(model: Any, name: str) -> Any:
     """The column of this name, if clients may know of it."""
     snake = "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
-    return model.__table__.columns.get(snake) if snake in model.LISTED else None
+    if snake in model.LISTED:
+        return model.__table__.columns.get(snake)
+    return model.field(name) if hasattr(model, "field") else None
 
 
 def prepare_sqlite(engine: Engine, synchronous: str) -> None:
@@ -414,6 +422,7 @@ class Record:
     ORDER: tuple[str, ...] = ()  # as in `sort`; newest first without
     MAX_ITEMS = 1000  # in one answer
     IS_SHORT = True  # or it is listed to streams that ask for it by name alone
+    IS_NOUN = True  # watched by the name of its table
     OPEN = ""  # the setting that lets callers without account hear of changes; always without
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -426,6 +435,11 @@ class Record:
         return re.sub("(?<=[a-z])(?=[A-Z])", " ", cls.__name__).lower()
 
     @classmethod
+    def parse_id(cls, row_id: str | int) -> Any:
+        """An id as rows show it; None for one that no row can have."""
+        return parse_id(row_id)
+
+    @classmethod
     def visible_to(cls, user: User | None) -> Select[Any]:
         """The rows `user`, or nobody in particular, may read; here all."""
         return select(cls)
@@ -434,6 +448,11 @@ class Record:
     def find(cls, row_id: str | int, user: User | None) -> Any:
         """The row, if `user` may read it."""
         return db.session.scalar(cls.visible_to(user).where(cls.id == parse_id(row_id)))
+
+    @classmethod
+    def identified(cls, ids: Iterable[str]) -> Any:
+        """The condition that a row has one of these ids."""
+        return cls.id.in_({parse_id(row_id) for row_id in ids} - {None})
 
     @classmethod
     def load(cls, row_id: str | int, user: User | None) -> Any:
@@ -452,6 +471,10 @@ class Record:
     def topic(self) -> str:
         """Where changes of this row are told."""
         return self.topic_of(None)
+
+    def told_on(self) -> list[tuple[str, str]]:
+        """The topics where changes of this row are told, each with the name of its noun there."""
+        return [(self.topic, self.__tablename__)]  # type: ignore[attr-defined]
 
     @classmethod
     def prepare(cls, rows: Sequence[dict[str, Any]]) -> None:
@@ -629,10 +652,11 @@ class Tag(db.Model):
     name: Mapped[str] = mapped_column(unique=True)
 
     @classmethod
-    def named(cls, names: Collection[str]) -> Sequence["Tag"]:
+    def named(cls, names: Iterable[str]) -> Sequence["Tag"]:
         """The tags of these names, made if there are none yet."""
+        names = set(names)
         known = rows_of(select(cls).where(cls.name.in_(names)).order_by(cls.name))
-        missing = set(names) - {tag.name for tag in known}
+        missing = names - {tag.name for tag in known}
         if not missing:
             return known
         rows = [{"name": name} for name in sorted(missing)]  # sorted: locked in one order by all
@@ -887,6 +911,305 @@ class ContextRule(Curated, db.Model):
             "response_filters": self.response_filters,
             "version": self.version,
         }
+
+
+class Collection(db.Model):
+    """Items of a kind that an app invented, made by their owner's first write.
+
+    `private`: for the owner alone. `shared`: whoever has an account reads and writes. `public`:
+    everybody reads, the owner writes. To its owner it is `notes`, to others `7:notes`.
+    """
+
+    __tablename__ = "collections"
+    __table_args__ = (UniqueConstraint("owner_id", "name"),)
+    LISTED = {"id", "owner_id", "name", "access", "count", "created_at", "updated_at"}
+    SEARCHED = ("name",)
+    ORDER = ("name",)
+    TAKEN = {"users", "rooms", "messages", "files", "jobs", "notifications"}  # beside nouns
+    WORD = re.compile(r"([1-9][0-9]{0,9}:)?(?P<name>[A-Za-z][A-Za-z0-9_-]{0,63})")
+    MOST = 100  # collections of one owner
+    MOST_ITEMS = 10_000
+    MOST_CHARACTERS = 10_000_000  # of all its items as JSON
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    owner_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    name: Mapped[str]
+    access: Mapped[str] = mapped_column(default="private")
+    schema: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    count: Mapped[int] = mapped_column(default=0)
+    characters: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+
+    @classmethod
+    def visible_to(cls, user: User | None) -> "Select[tuple[Collection]]":
+        """Those of `user`, and what others share."""
+        if user is None:
+            return select(cls).where(cls.access == "public")
+        return select(cls).where((cls.owner_id == user.id) | (cls.access != "private"))
+
+    @classmethod
+    def find(cls, owner: User, name: str) -> "Collection | None":
+        """The collection of `owner` with this name."""
+        known = (cls.owner_id == owner.id) & (cls.name == name)
+        return db.session.scalar(select(cls).where(known))
+
+    @classmethod
+    def hold(cls, owner_id: int, name: str) -> "Collection":
+        """The collection, held until the commit; the first time made. Raises 409 for too many."""
+        known = (cls.owner_id == owner_id) & (cls.name == name)
+        held = update(cls).where(known).values(name=cls.name, updated_at=cls.updated_at)
+        if db.session.scalar(held.returning(cls.id)) is None:
+            own = select(cls.id).where(cls.owner_id == owner_id)
+            if count_rows(own, cls.MOST) == cls.MOST:
+                raise WharfError(409, f"{cls.MOST} collections are enough", "too_many")
+            new = upsert(cls).values(owner_id=owner_id, name=name)
+            db.session.execute(new.on_conflict_do_nothing())
+        same = select(cls).where(known).with_for_update()
+        return db.session.scalars(same, execution_options={"populate_existing": True}).one()
+
+    @property
+    def topics(self) -> list[tuple[str, str]]:
+        """Where its changes are told, each with the name it has there."""
+        ways = [Items(self.owner_id, self.name)]
+        if self.access != "private":
+            ways.append(Items(self.owner_id, self.name, self.access))
+        return [(items.topic, items.word) for items in ways]
+
+    def keys(self) -> Select[Any]:
+        """The keys of its items."""
+        return select(Item.key).where(Item.collection_id == self.id)
+
+    def delete(self) -> None:
+        """Take it out with its items."""
+        db.session.execute(delete(Item).where(Item.collection_id == self.id))
+        db.session.delete(self)
+
+    def make_room(self, items: int, characters: int) -> None:
+        """Count what comes or goes; raises 413 for more than there may be."""
+        self.count += items
+        self.characters += characters
+        if items > 0 and self.count > self.MOST_ITEMS:
+            raise WharfError(413, f"{self.MOST_ITEMS} items are enough")
+        if characters > 0 and self.characters > self.MOST_CHARACTERS:
+            raise WharfError(413, f"{self.MOST_CHARACTERS} characters are enough")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The collection as lists show it."""
+        created, updated = iso(self.created_at), iso(self.updated_at)
+        return {
+            "id": self.id,
+            "name": self.name,
+            "sharedName": Items(self.owner_id, self.name, "shared").word,
+            "owner_id": self.owner_id,
+            "access": self.access,
+            "schema": self.schema,
+            "count": self.count,
+            "created_at": created,
+            "updated_at": updated,
+            "createdAt": created,
+            "updatedAt": updated,
+        }
+
+
+class Item(Record, db.Model):
+    """A small JSON object in a collection, under a key that its client may choose."""
+
+    __tablename__ = "items"
+    __table_args__ = (
+        UniqueConstraint("collection_id", "key"),
+        Index("items_of_collection", "collection_id", "id"),
+    )
+    IS_NOUN = False  # the words of its collection are
+    MOST_CHARACTERS = 100_000  # as JSON
+    KEPT = {"id", "created_at", "updated_at", "createdAt", "updatedAt"}  # what the house says
+
+    collection_id: Mapped[int] = mapped_column(ForeignKey("collections.id"))
+    key: Mapped[str]
+    data: Mapped[dict[str, Any]] = mapped_column(JSON)
+    texts: Mapped[str] = mapped_column(Text)  # those in it, to be searched
+    collection: Mapped[Collection] = relationship(lazy="joined", innerjoin=True)
+
+    @classmethod
+    def noun(cls) -> str:
+        """What the error of a missing one says."""
+        return "item"
+
+    @classmethod
+    def make(cls, user: User | None, **fields: Any) -> Any:
+        """A new item of a `collection` that is held, under its `id` or one made for it."""
+        row = cls(collection=fields["collection"], key=fields.get("id") or str(uuid4()))
+        row.created_at = row.updated_at = now()
+        row.change(data=fields["data"])
+        return row
+
+    def change(self, **fields: Any) -> None:
+        """Take the fields in `data`; raises 400, and 413 for more than there may be."""
+        is_new = self.data is None
+        given = {name: value for name, value in fields["data"].items() if name not in self.KEPT}
+        data = given if is_new else {**self.data, **given}
+        check_json(data)
+        size = len(json.dumps(data, ensure_ascii=False))
+        if size > self.MOST_CHARACTERS:
+            raise WharfError(413, f"An item has {self.MOST_CHARACTERS} characters at most")
+        check_by_schema(self.collection.schema, data)
+        self.collection.make_room(int(is_new), size - self.size())
+        self.data, self.texts = data, "\n".join(texts_of(data))
+
+    def require_change(self, user: User | None) -> None:
+        """Raise 403 for who may only read."""
+        if self.collection.access != "shared" and (user and user.id) != self.collection.owner_id:
+            raise forbidden()
+
+    def size(self) -> int:
+        """The characters it has as JSON."""
+        return len(json.dumps(self.data, ensure_ascii=False)) if self.data is not None else 0
+
+    def lock(self) -> bool:
+        """Hold the row, and before it the collection, which counts."""
+        Collection.hold(self.collection.owner_id, self.collection.name)
+        return super().lock()
+
+    def delete(self) -> None:
+        """Take the row out of its collection."""
+        self.collection.make_room(-1, -self.size())
+        super().delete()
+
+    def told_on(self) -> list[tuple[str, str]]:
+        """The topics of its collection."""
+        return self.collection.topics
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object as clients wrote it, with its key as `id`."""
+        return {**self.data, **super().to_dict(), "id": self.key}
+
+
+@dataclass(frozen=True)
+class Items:
+    """The items of one collection as its readers see them: a noun, as a model is one.
+
+    `access` is what lets others read, empty for the owner's own view.
+    """
+
+    owner_id: int
+    name: str
+    access: str = ""
+
+    __table__ = Item.__table__
+    id = Item.__table__.columns.id
+    LISTED = {"created_at", "updated_at"}
+    SEARCHED = ("texts",)
+    ORDER = Item.ORDER
+    MAX_ITEMS = Item.MAX_ITEMS
+    IS_SHORT = False
+    OPEN = ""
+
+    @classmethod
+    def named(cls, word: str, user: User | None) -> "Items":
+        """What this name means to `user`; raises 400, 401 and 404.
+
+        `notes` is one's own, there or not; `7:notes` is what user 7 shares.
+        """
+        first, colon, name = word.rpartition(":")
+        if not cls.is_word(word):
+            text = "A collection is named by letters, digits, - and _, and not as other tables"
+            raise bad_request(text, {"collection": [text]})
+        if not colon:
+            if user is None:
+                raise unauthorized("No token provided")
+            return cls(user.id, name)
+        known = (Collection.owner_id == parse_id(first)) & (Collection.name == name)
+        shown = Collection.visible_to(user).where(known, Collection.access != "private")
+        collection = db.session.scalar(shown)
+        if collection is None:
+            raise not_found("collection")
+        return cls(collection.owner_id, name, collection.access)
+
+    @staticmethod
+    def is_word(word: str) -> bool:
+        """Whether a collection may be called so."""
+        match = Collection.WORD.fullmatch(word)
+        return match is not None and match["name"] not in nouns().keys() | Collection.TAKEN
+
+    @classmethod
+    def at(cls, topic: str) -> "Items | None":
+        """Those whose changes are told on a topic."""
+        access, _, rest = topic.partition(":")
+        owner_id, _, name = rest.partition(":")
+        if access not in ("items", "shared", "public"):
+            return None
+        return cls(int(owner_id), name, "" if access == "items" else access)
+
+    @property
+    def word(self) -> str:
+        """What they are called."""
+        return f"{self.owner_id}:{self.name}" if self.access else self.name
+
+    @property
+    def topic(self) -> str:
+        """Where their changes are told: to the owner, or to all who may read them."""
+        return f"{self.access or 'items'}:{self.owner_id}:{self.name}"
+
+    def topic_of(self, user: User | None) -> str:
+        """The same for all who came here."""
+        return self.topic
+
+    @staticmethod
+    def noun() -> str:
+        """What one of them is called."""
+        return Item.noun()
+
+    @staticmethod
+    def parse_id(item_id: str | int) -> str:
+        """An id as items show it."""
+        return str(item_id)
+
+    def visible_to(self, user: User | None) -> Select[Any]:
+        """All of them, while access is what it was."""
+        mine = (Collection.owner_id == self.owner_id) & (Collection.name == self.name)
+        if self.access:
+            mine &= Collection.access == self.access
+        rows = select(Item).join(Item.collection).where(mine)
+        return rows.options(contains_eager(Item.collection))
+
+    def is_made(self) -> bool:
+        """Whether there is such a collection, which may be empty."""
+        known = (Collection.owner_id == self.owner_id) & (Collection.name == self.name)
+        return db.session.scalar(select(Collection.id).where(known)) is not None
+
+    def hold(self) -> Collection:
+        """The collection, held until the commit; one's own is made if there is none.
+
+        Raises 403 for who may only read, 404 when it is not shared any longer, 409 for too many.
+        """
+        if self.access == "public":
+            raise forbidden()
+        collection = Collection.hold(self.owner_id, self.name)
+        if self.access not in ("", collection.access):
+            raise not_found("collection")
+        return collection
+
+    @staticmethod
+    def identified(ids: Iterable[str]) -> Any:
+        """The condition that an item has one of these ids."""
+        return Item.key.in_(ids)
+
+    def find(self, item_id: str | int, user: User | None) -> Item | None:
+        """The item of this id."""
+        return db.session.scalar(self.visible_to(user).where(Item.key == str(item_id)))
+
+    def load(self, item_id: str | int, user: User | None) -> Item:
+        """The item of this id; raises 404."""
+        item = self.find(item_id, user)
+        if item is None:
+            raise not_found(self.noun())
+        return item
+
+    def field(self, name: str) -> Any:
+        """A field of the items, if a query may name it; see public_column."""
+        if name == "id":
+            return Field(Item.key, cast(null(), Float))
+        return field_of(Item.data, name, db.engine.dialect.name)
 
 
 @dataclass(slots=True)
@@ -1520,7 +1843,7 @@ class Notification(db.Model):
         return notification
 
     @classmethod
-    def count_unread(cls, user_ids: Collection[int]) -> dict[int, int]:
+    def count_unread(cls, user_ids: Iterable[int]) -> dict[int, int]:
         """How many each of these users has not read."""
         unread = cls.user_id.in_(user_ids) & cls.read_at.is_(None)
         counts = select(cls.user_id, func.count()).where(unread).group_by(cls.user_id)
@@ -1815,10 +2138,11 @@ class CrdtPeer(db.Model):
     seen_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
 
 
+@cache
 def nouns() -> dict[str, Any]:
     """The records there are, by table."""
     models = (mapper.class_ for mapper in db.Model.registry.mappers)
-    records = (model for model in models if issubclass(model, Record))
+    records = (model for model in models if issubclass(model, Record) and model.IS_NOUN)
     return {model.__tablename__: model for model in sorted(records, key=lambda one: one.__name__)}
 
 

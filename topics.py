@@ -6,6 +6,7 @@ business goes nowhere, all else reaches everybody with an account. Messages are 
 sockets and streams tell them alike and resume; other events are worded as topic messages too.
 """
 
+import contextlib
 import json
 import secrets
 import time
@@ -19,13 +20,16 @@ from pydantic import AfterValidator, Field, StringConstraints
 from sqlalchemy import select
 
 from bus import Event
-from errors import bad_request, forbidden, not_found, unauthorized
+from errors import WharfError, bad_request, forbidden, not_found, unauthorized
 from events import record
 from models import (
+    Collection,
+    Items,
     Receipt,
     Retained,
     StoredEvent,
     User,
+    db,
     fingerprint,
     nouns,
     rows_of,
@@ -67,14 +71,20 @@ class TopicMessage(Input):
 # Who may say and hear what
 
 
-def table_topic(name: str, user: User | None) -> str:
-    """Where changes of a table that `user` may see are told; raises 401 and 404."""
+def find_table(name: str, user: User | None) -> Any:
+    """The noun of this name whose changes `user` may hear, or a collection; raises 401 and 404."""
     if name not in TABLES:
-        raise not_found("table")
+        return find_items(name, user)
     if not is_open(TABLES[name], user):
         raise unauthorized("No token provided")
-    topic: str = TABLES[name].topic_of(user)
-    return topic
+    return TABLES[name]
+
+
+def find_items(name: str, user: User | None) -> Items:
+    """The items of the collection of this name; raises 401 and 404."""
+    if not Items.is_word(name):
+        raise not_found("table")
+    return Items.named(name, user)
 
 
 def is_open(model: Any, user: User | None) -> bool:
@@ -89,13 +99,20 @@ def audience_of(topic: str, user: User | None) -> str:
         return ""
     if user is None and not current_app.config["ANONYMOUS_CHAT"]:
         raise unauthorized("No token provided")
-    if first != "user" and first not in PERSONAL:
+    if first != "user" and first not in PERSONAL and not is_collection(first, user):
         return SHARED
     if user is None:
         raise unauthorized("No token provided")
     if first == "user" and rest[:1] != [str(user.id)]:
         raise forbidden("This topic belongs to somebody else")
     return user.topic
+
+
+def is_collection(name: str, user: User | None) -> bool:
+    """Whether items have this name: a page forwards what it was told of them, to nobody else."""
+    if user is None or not Items.is_word(name):
+        return False
+    return ":" in name or Collection.find(user, name) is not None
 
 
 def audiences(user: User | None, patterns: "Patterns") -> list[str]:
@@ -108,9 +125,23 @@ def audiences(user: User | None, patterns: "Patterns") -> list[str]:
     for name, model in TABLES.items():
         if patterns.touch(name) and is_open(model, user):
             found.append(model.topic_of(user))
+    found += [items.topic for items in collections(user, patterns)]
     if not found:
         raise unauthorized("No token provided")
     return found
+
+
+def collections(user: User | None, patterns: "Patterns") -> list[Items]:
+    """Those that patterns name, one's own also before they are made; for a star all one's own."""
+    names = {pattern.partition(".")[0] for pattern in patterns} - PERSONAL - OF_THE_PAGE - {"user"}
+    found = []
+    if user and "*" in names:
+        own = select(Collection.name).where(Collection.owner_id == user.id)
+        found += [Items(user.id, name) for name in db.session.scalars(own)]
+    for name in filter(Items.is_word, sorted(names)):
+        with contextlib.suppress(WharfError):  # neither there nor shared
+            found.append(Items.named(name, user))
+    return list(dict.fromkeys(found))
 
 
 class Patterns(tuple[str, ...]):
@@ -167,12 +198,12 @@ def publish(message: TopicMessage, user: User | None, sender: str, skip: str = "
         return message_id
     if is_echo(message, sender):
         if message.retain:
-            keep(audience, message)  # on, off, and on again at once: the last is kept
+            keep(audience, message, user)  # on, off, and on again at once: the last is kept
         return message_id
     data: dict[str, Any] = {"topic": message.topic, "data": message.data}
     if message.retain:
         data["retain"] = True
-        keep(audience, message)
+        keep(audience, message, user)
     data |= {"id": message_id, "ts": int(time.time() * 1000)}
     record(audience, PUBLISHED, data, skip)
     return message_id
@@ -199,12 +230,13 @@ def words_of(message: TopicMessage) -> bytes:
     return json.dumps([message.topic, message.data], sort_keys=True).encode()
 
 
-def keep(audience: str, message: TopicMessage) -> None:
+def keep(audience: str, message: TopicMessage, user: User | None) -> None:
     """Keep the message for those who come later; one without data ends that.
 
     Not of tables: a page forwards what it was told, and rows may be gone.
     """
-    if message.topic.partition(".")[0] in TABLES:
+    first = message.topic.partition(".")[0]
+    if first in TABLES or is_collection(first, user):
         return
     if message.data is None:
         Retained.drop(audience, message.topic)
@@ -231,13 +263,17 @@ def worded(event: Event) -> dict[str, Any] | None:
 
 def snapshots(user: User | None, audience: str, patterns: Patterns) -> Iterator[dict[str, Any]]:
     """The rows of the table whose changes are told there, if somebody wants to hear of it."""
-    for name, model in TABLES.items():
+    items = Items.at(audience)
+    told: dict[str, Any] = TABLES
+    if items:  # any topic may be called as one that is to be made
+        told = {items.word: items} if items.is_made() else {}
+    for name, model in told.items():
         topic = f"{name}.list.state"
         is_wanted = patterns.touch(name) if model.IS_SHORT else patterns.names(name)
         if audience == model.topic_of(user) and is_wanted and patterns.match(topic):
             newest = model.visible_to(user).order_by(model.id.desc()).limit(model.MAX_ITEMS)
-            items = light([row.to_dict() for row in rows_of(newest)])
-            yield {"topic": topic, "data": {"items": items}, "retain": True}
+            rows = light([row.to_dict() for row in rows_of(newest)])
+            yield {"topic": topic, "data": {"items": rows}, "retain": True}
 
 
 def light(items: list[dict[str, Any]]) -> list[dict[str, Any]]:

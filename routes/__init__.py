@@ -7,6 +7,7 @@ docs/add-a-noun.md adds one.
 from routes import (
     auth,
     categories,
+    collections,
     comments,
     context_rules,
     events,
@@ -40,6 +41,8 @@ blueprints = (
     comments.bp,
     categories.bp,
     context_rules.bp,
+    collections.bp,
+    collections.items,
     tables.bp,
     rooms.bp,
     members.bp,

@@ -48,6 +48,7 @@ def list_comments(post_id: str) -> Response:
 def create_comment(post_id: str) -> Response:
     """Comment on a post: 201."""
     user = require_user()
-    form = NewComment(post_id=Post.load(post_id, user).id, content=parse_body(CommentText).content)
-    [comment] = create(Comment, user, [form])
+    post = Post.load(post_id, user)
+    fields = {"post_id": post.id, "content": parse_body(CommentText).content}
+    [comment] = create(Comment, user, [fields])
     return saved(comment.to_dict(), 201)

@@ -13,6 +13,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     DateTime,
+    Float,
     Integer,
     Select,
     String,
@@ -25,6 +26,7 @@ from sqlalchemy import (
 )
 
 from errors import WharfError, bad_request
+from json_data import Field
 from models import public_column
 from search import find_words
 from validation import parse_json
@@ -35,6 +37,7 @@ MAX_LENGTH = 4000  # of `where`: so it has no more conditions than a database ta
 MAX_DEPTH = 5  # of AND and OR within each other
 MAX_CONDITIONS = 50  # of one request: each is looked for in every row
 MAX_SEARCHED = 10_000  # characters of `q`; SQLite takes 50,000 bytes
+MAX_NUMBER = 1e300
 MAX_MOMENTS = 100  # times that one column is compared with
 LISTS = {"in", "notIn"}
 LIKE = {"contains": "icontains", "startsWith": "istartswith", "endsWith": "iendswith"}
@@ -148,6 +151,8 @@ def operate(column: Any, name: str, word: str, operand: Any) -> Any:
     if word in LIKE and text:
         return getattr(column, LIKE[word])(coerce(column, name, operand), autoescape=True)
     if word in ("gt", "gte", "lt", "lte") and not truth:
+        if isinstance(column, Field):
+            column = column.text if isinstance(operand, str) else column.number
         return order_by_size(column, word, coerce(column, name, operand))
     raise refused(name, f"{name} cannot be compared by {word[:40]}")
 
@@ -191,6 +196,8 @@ def coerce(column: Any, name: str, value: Any) -> Any:
             return min(int(digits[:18]), most) * (1 if digits == word else -1)
     if scalar and isinstance(column.type, String):
         return word.replace("\0", "")
+    if isinstance(value, int | float) and isinstance(column.type, Float):
+        return float(min(max(value, -MAX_NUMBER), MAX_NUMBER))
     if scalar and isinstance(column.type, DateTime) and (moment := parse_moment(word)):
         return moment
     raise refused(name, f"{name} cannot be {word[:40]}")

@@ -17,6 +17,7 @@ from flask import Response, request
 from sqlalchemy import Select, Text, and_, literal, or_
 
 from errors import WharfError, bad_request
+from json_data import Field
 from models import count_rows, db, public_column
 from routes.filters import NO_VALUE, coerce, filter_by, parse_tree, refused, search
 from routes.rest import answer
@@ -32,11 +33,12 @@ LIST_WORDS = PAGING_WORDS | {"sort", "orderBy", "where", "filters", "q"}
 
 
 class Key(NamedTuple):
-    """A column to sort by, and which way."""
+    """A column to sort by, and which way; `is_nullable` when rows may have no value there."""
 
     name: str
     column: Any
     is_descending: bool
+    is_nullable: bool = False
 
 
 class Page(NamedTuple):
@@ -201,7 +203,7 @@ def read_cursor(name: str, text: str, keys: list[Key]) -> tuple[int, list[Any]]:
 
 def value_of(key: Key, value: Any) -> Any:
     """A value of a cursor as the type of its column; raises 400."""
-    return None if value is None and is_nullable(key) else coerce(key.column, key.name, value)
+    return None if value is None and key.is_nullable else coerce(key.column, key.name, value)
 
 
 # Order
@@ -209,7 +211,7 @@ def value_of(key: Key, value: Any) -> Any:
 
 def sort_keys(model: Any, order: Sequence[Key], by_id: Any) -> list[Key]:
     """What `sort` or `orderBy` ask for, else `order`; newest first among equals. Raises 400."""
-    chosen = [sort_key(model, word) for word in sort_words()] or order
+    chosen = [key for word in sort_words() for key in sort_key(model, word)] or order
     keys: dict[str, Key] = {}
     for key in (*chosen, Key("id", by_id, is_descending=True)):
         keys.setdefault(key.name, key)
@@ -230,27 +232,28 @@ def sort_words() -> list[str]:
     return [f"{key}:{way}" for part in parts for key, way in part.items()]
 
 
-def sort_key(model: Any, word: str) -> Key:
-    """`name`, `-name`, `name:desc` or `name-desc`; raises 400 for no column of a list."""
+def sort_key(model: Any, word: str) -> list[Key]:
+    """`name`, `-name`, `name:desc` or `name-desc`; raises 400 for no column of a list.
+
+    By a field of JSON: first those with numbers, then those with texts.
+    """
     is_descending = word.startswith("-") or word.endswith((":desc", "-desc"))
     name = word.removeprefix("-")
     for end in (":desc", "-desc", ":asc", "-asc"):
         name = name.removesuffix(end)
     column = public_column(model, name)
     if column is None or isinstance(column.type, Text):  # long texts have no place in a cursor
-        raise refused("sort", f"Cannot sort by {name}")
-    return Key(name, column, is_descending)
+        raise refused("sort", f"Cannot sort by {name[:40]}")
+    if isinstance(column, Field):
+        ways = {f"{name} number": column.number, name: column.text}
+        return [Key(word, way, is_descending, True) for word, way in ways.items()]
+    return [Key(name, column, is_descending, bool(getattr(column, "nullable", False)))]
 
 
 def in_order(key: Key) -> list[Any]:
     """The order by one column; what has no value comes last, on every database."""
     way = key.column.desc() if key.is_descending else key.column.asc()
-    return [key.column.is_(None), way] if is_nullable(key) else [way]
-
-
-def is_nullable(key: Key) -> bool:
-    """Whether rows may have no value there."""
-    return bool(getattr(key.column, "nullable", False))
+    return [key.column.is_(None), way] if key.is_nullable else [way]
 
 
 def follows(keys: list[Key], last: list[Any]) -> Any:
@@ -263,7 +266,7 @@ def follows(keys: list[Key], last: list[Any]) -> Any:
     if len(keys) == 1:
         return beyond
     same = and_(column == value, follows(keys[1:], last[1:]))
-    if is_nullable(key):
+    if key.is_nullable:
         return or_(beyond, column.is_(None), same)
     near = column <= value if key.is_descending else column >= value  # an index leads there
     return and_(near, or_(beyond, same))

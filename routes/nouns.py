@@ -12,7 +12,7 @@ from pydantic import Field
 from auth import current_user, require_user
 from errors import not_found
 from events import forget_changes, record_change
-from models import Record, User, db, parse_id, rows_of
+from models import Record, User, db, rows_of
 from routes.lists import answer_list, sort_key
 from routes.rest import answer, deleted, idempotent, parse_body, require_match, saved
 from validation import Input
@@ -40,7 +40,8 @@ class Noun:
     """The views of one noun.
 
     `new` and `changes` are the shapes of its bodies, with the names of the model's columns;
-    `reader` and `writer` say who calls, None for a stranger, and raise 401.
+    `reader` and `writer` say who calls, None for a stranger, and raise 401. What `rows` and
+    `store` do, a noun that is no table of its own does in another way (routes/collections.py).
     """
 
     def __init__(
@@ -54,17 +55,26 @@ class Noun:
         self.model, self.new, self.changes = model, new, changes
         self.reader, self.writer = reader, writer
 
+    def rows(self, user: User | None) -> Any:
+        """The model that says what `user` may read and do."""
+        return self.model
+
+    def store(self, user: User | None, forms: Sequence[Any]) -> list[Any]:
+        """Add rows made of these bodies."""
+        return create(self.rows(user), user, [form.model_dump() for form in forms])
+
     def list_rows(self) -> Response:
         """All the caller may read, as a bare array or in pages."""
-        model = self.model
-        order = [sort_key(model, word) for word in model.ORDER]
-        return answer_list(model.visible_to(self.reader()), model, order)
+        user = self.reader()
+        model = self.rows(user)
+        order = [key for word in model.ORDER for key in sort_key(model, word)]
+        return answer_list(model.visible_to(user), model, order)
 
     @idempotent
     def create_row(self) -> Response:
         """Add one: 201."""
         user = self.writer()
-        [row] = create(self.model, user, [parse_body(self.new)])
+        [row] = self.store(user, [parse_body(self.new)])
         return saved(row.to_dict(), 201)
 
     @idempotent
@@ -72,40 +82,41 @@ class Noun:
         """Add up to MAX_BATCH, all or none: 201 with them as `{items}`, in the same order."""
         user = self.writer()
         batch: Any = parse_body(Batch[self.new])  # type: ignore[name-defined]
-        rows = create(self.model, user, batch.items)
+        rows = self.store(user, batch.items)
         return saved({"items": [row.to_dict() for row in rows]}, 201)
 
     def show_row(self, row_id: str) -> Response:
         """One of those the caller may read."""
-        return answer(self.model.load(row_id, self.reader()).to_dict())
+        user = self.reader()
+        return answer(self.rows(user).load(row_id, user).to_dict())
 
     def update_row(self, row_id: str) -> Response:
         """Change the fields given; the others stay. With If-Match only what was read is changed."""
         user, form = self.writer(), parse_body(self.changes)
-        row = self.model.load(row_id, user)
+        row = self.rows(user).load(row_id, user)
         row.require_change(user)
-        change(row, form)
+        change(row, form.model_dump(exclude_unset=True))
         return saved(row.to_dict())
 
     def delete_row(self, row_id: str) -> Response:
         """Delete one; what is not there is deleted already."""
         user = self.writer()
-        row = self.model.find(row_id, user)
+        row = self.rows(user).find(row_id, user)
         if row is None:
             require_match(None)
         else:
             remove(row, user)
-        return deleted(row.id if row else row_id)
+        return deleted(row.to_dict()["id"] if row else row_id)
 
     def delete_rows(self) -> Response:
         """Delete up to MAX_BATCH by `{ids}`, all or none; what is not there is deleted already."""
-        user, model = self.writer(), self.model
-        ids = {parse_id(row_id) for row_id in parse_body(Ids).ids} - {None}
-        asked = model.visible_to(user).where(model.id.in_(ids))
+        user, ids = self.writer(), parse_body(Ids).ids
+        model = self.rows(user)
+        asked = model.visible_to(user).where(model.identified(ids))
         rows = rows_of(asked.order_by(model.id.desc()))  # what is below others is newer than they
         for row in rows:
             remove(row, user)
-        return saved({"ok": True, "ids": [row.id for row in rows]})
+        return saved({"ok": True, "ids": [row.to_dict()["id"] for row in rows]})
 
     def add_to(self, bp: Blueprint) -> None:
         """Give `bp` the routes."""
@@ -119,9 +130,8 @@ class Noun:
         bp.delete("/<row_id>")(self.delete_row)
 
 
-def create(model: Any, user: User | None, forms: Sequence[Input]) -> list[Any]:
-    """Add rows made of these bodies, and tell of them; raises 400, 403 and 404."""
-    fields = [form.model_dump() for form in forms]
+def create(model: Any, user: User | None, fields: Sequence[dict[str, Any]]) -> list[Any]:
+    """Add rows made of these fields, and tell of them; raises 400, 403 and 404."""
     model.prepare(fields)
     rows = [model.make(user, **one) for one in fields]
     db.session.add_all(rows)
@@ -131,13 +141,13 @@ def create(model: Any, user: User | None, forms: Sequence[Input]) -> list[Any]:
     return rows
 
 
-def change(row: Any, form: Input) -> None:
+def change(row: Any, fields: dict[str, Any]) -> None:
     """Change a row and tell of it; raises 400, 404 when it is gone, and 412."""
     if not row.lock():
         raise not_found(row.noun())
     require_match(row.to_dict())
     old = row.told()
-    row.change(**form.model_dump(exclude_unset=True))
+    row.change(**fields)
     db.session.flush()
     tell(row, old, row.told())
 
@@ -164,4 +174,5 @@ def tell(row: Record, old: dict[str, Any] | None, new: dict[str, Any] | None) ->
             forget_changes(topic, facts)
         old = {name: value for name, value in old.items() if isinstance(value, int | None)}
     if old or new:
-        record_change(row.topic, row.__tablename__, old, new)  # type: ignore[attr-defined]
+        for topic, name in row.told_on():
+            record_change(topic, name, old, new)

@@ -168,9 +168,9 @@ def save_row(user: User) -> dict[str, Any]:
     if row_id := request.values.get("id"):
         row = resource.model.load(row_id, user)
         row.require_change(user)
-        change(row, validate(resource.changes, data))
+        change(row, validate(resource.changes, data).model_dump(exclude_unset=True))
     else:
-        [row] = create(resource.model, user, [validate(resource.new, data)])
+        [row] = create(resource.model, user, [validate(resource.new, data).model_dump()])
     return {"status": "success", "id": row.id}
 
 

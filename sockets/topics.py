@@ -5,6 +5,7 @@ stream of server-sent events, whose ids say how far it has come on each of our t
 """
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -14,7 +15,7 @@ from flask import request
 import topics
 from bus import Event
 from errors import WharfError, bad_request
-from models import db
+from models import Collection, Items, db
 from sockets.connection import Connection
 from sockets.dialect import Dialect, Frame, to_json
 from sockets.visitors import for_visitors
@@ -27,6 +28,8 @@ HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # proxies sh
 GREETING = b"retry: 3000\n\n"  # milliseconds until a browser opens a lost stream anew
 RESERVED = {"message", "open", "error"}  # names of events that mean something else to browsers
 KINDS = {"", topics.SHARED, "user", *topics.TABLES}  # of topics, as ids name them
+
+KIND_OF_ITEMS = re.compile(f"(shared|public):{Collection.WORD.pattern}")
 
 Style = Literal["both", "message", "named"]
 Cursor = dict[str, int]
@@ -80,6 +83,9 @@ class Listener:
 
 def kind_of(topic: str) -> str:
     """A topic as ids name it: `todos` for `todos:7`, whoever hears the stream."""
+    items = Items.at(topic)
+    if items:
+        return topic if items.access else items.word
     return topic.partition(":")[0]
 
 
@@ -93,11 +99,21 @@ def parse_cursor(*texts: str) -> Cursor | None:
     for text in texts:
         for part in text.split(","):
             kind, _, number = part.rpartition(":")
-            if kind in KINDS and number.isascii() and number.isdecimal() and len(number) < 16:
+            if (
+                (kind in KINDS or is_items(kind))
+                and number.isascii()
+                and number.isdecimal()
+                and len(number) < 16
+            ):
                 seq = int(number)
                 kind = kind or ("topics" if seq else "")
                 found[kind] = max(seq, found.get(kind, 0))
     return found or None
+
+
+def is_items(kind: str) -> bool:
+    """Whether an id names the items of a collection so."""
+    return Items.is_word(kind) or KIND_OF_ITEMS.fullmatch(kind) is not None
 
 
 def poll(user: Any) -> list[dict[str, Any]]:

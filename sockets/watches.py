@@ -1,11 +1,13 @@
 """What of a topic a client is told, and how: watches of tables, filters, chat sessions."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, get_args
 
 from sqlalchemy import Boolean, Integer
 
+import json_data
 from bus import Event
 from errors import WharfError, bad_request
 from models import Room, public_column
@@ -24,14 +26,20 @@ class Watch(NamedTuple):
     kinds: frozenset[str] = frozenset(KINDS)
     column: str = ""
     value: Any = None
+    is_json: bool = False  # the value of a field, which says itself of what type it is
 
     def holds(self, row: Row | None) -> bool:
         """Whether the row is there and in this part."""
-        return row is not None and (not self.column or row.get(self.column) == self.value)
+        if row is None or not self.column:
+            return row is not None
+        value = row.get(self.column)
+        return bool(value == self.value or (self.is_json and text_of(value) == self.value))
 
     def kind(self, old: Row | None, new: Row | None) -> str:
         """What a change is within this part; empty for nothing that is told of it."""
         before, after = self.holds(old), self.holds(new)
+        if old and not new and "updated_at" not in old:  # of what nobody may read: ids alone
+            before = before or self.column not in old
         kind = "UPDATE" if before and after else "INSERT" if after else "DELETE" if before else ""
         return kind if kind in self.kinds else ""
 
@@ -143,21 +151,28 @@ def chat_of(message: Row) -> Row:
     }
 
 
-def parse_filter(text: str, model: Any) -> tuple[str, Any]:
-    """`column=value` as the column and the value its rows hold; raises 400."""
+def text_of(value: Any) -> str:
+    """What a filter says for a value of JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def parse_filter(text: str, model: Any) -> tuple[str, Any, bool]:
+    """`column=value` as the column and the value its rows hold, and if it is JSON; raises 400."""
     name, equals, value = text.partition("=")
     column = public_column(model, name)
     if not equals or column is None:
         raise bad_filter("Filter must be column=value, with a column of the table")
+    if isinstance(column, json_data.Field):
+        return name, value, True
     if isinstance(column.type, Boolean):
         if value.lower() not in ("true", "false", "1", "0"):
             raise bad_filter(f"Filter: {name} is true or false")
-        return column.name, value.lower() in ("true", "1")
+        return column.name, value.lower() in ("true", "1"), False
     if isinstance(column.type, Integer):
         if not (value.isascii() and value.isdecimal() and len(value) < 19):
             raise bad_filter(f"Filter: {name} is a whole number")
-        return column.name, int(value)
-    return column.name, value
+        return column.name, int(value), False
+    return column.name, value, False
 
 
 def bad_filter(message: str) -> WharfError:

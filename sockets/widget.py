@@ -11,14 +11,14 @@ from pydantic import ConfigDict, Field, StrictInt, StringConstraints, model_vali
 from bus import Event
 from errors import bad_request, not_found, unauthorized
 from events import record_message, signal
-from models import Room, db, iso, now, parse_id
+from models import Room, db, iso, now
 from rate_limits import caller_address, count
 from sockets.connection import Connection
 from sockets.dialect import Frame, Handler, Handlers, Seq, to_frame
 from sockets.flusher import Job, quick
 from sockets.visitors import Auth, OpenDialect, authenticate, envelope, for_visitors
 from sockets.watches import KINDS, SESSION, Kind, Watch, Watcher, chat_of, group, parse_filter
-from topics import TABLES, is_open, table_topic
+from topics import TABLES, find_table, is_open
 from validation import Input, Plain, RequiredText
 
 PUBLIC = "public"  # the topic of chat to all sockets, visitors' too
@@ -69,7 +69,7 @@ def watch_of(part: Part, model: Any) -> Watch:
     """The part of the table a client asks for; raises 400, and 404 for an impossible id."""
     kinds = frozenset(part.events or KINDS)
     if part.id is not None:
-        row_id = parse_id(part.id)
+        row_id = model.parse_id(part.id)
         if row_id is None:
             raise not_found(model.noun())
         return Watch(kinds, "id", row_id)
@@ -97,7 +97,8 @@ def watch(connection: Connection, frame: Subscribe) -> tuple[int, dict[str, Any]
     """
     part, state = frame.payload, connection.state
     name = part.table or ""
-    topic, model = table_topic(name, connection.user), TABLES[name]
+    model = find_table(name, connection.user)
+    topic = model.topic_of(connection.user)
     wanted = watch_of(part, model)
     before = state.asked(name)
     if wanted not in before and len(before) >= MAX_WATCHES:
@@ -134,12 +135,12 @@ def unsubscribe(connection: Connection, frame: Unsubscribe) -> None:
         hub.unsubscribe(connection, topic)
     else:
         name = part.table or ""
-        topic, model = table_topic(name, connection.user), TABLES[name]
+        model = find_table(name, connection.user)
         chosen = part.id is not None or part.filter or part.events
         left = state.asked(name) - {watch_of(part, model)} if chosen else frozenset()
         state.watch(name, left)
         if not left:
-            hub.unsubscribe(connection, topic)
+            hub.unsubscribe(connection, model.topic_of(connection.user))
     gone = part.channel or part.table
     payload = {"message": f"Unsubscribed from {gone}", "unsubscribed": gone}
     connection.reply(to_frame(envelope("system", payload)))
@@ -277,13 +278,14 @@ class WidgetDialect(OpenDialect):
             for name, model in TABLES.items():
                 if is_open(model, None):
                     connection.state.watch_unasked(name)
-                    connection.hub.subscribe(connection, table_topic(name, connection.user))
+                    connection.hub.subscribe(connection, model.topic_of(None))
 
     def welcome(self, connection: Connection) -> None:
         """What a visitor watched in public tables, a user watches in those of their own."""
-        for name in connection.state.watches:
-            connection.hub.unsubscribe(connection, TABLES[name].topic_of(None))
-            seq = listen(connection, table_topic(name, connection.user))
+        for name in TABLES.keys() & connection.state.watches:
+            model = find_table(name, connection.user)
+            connection.hub.unsubscribe(connection, model.topic_of(None))
+            seq = listen(connection, model.topic_of(connection.user))
             payload = {"message": f"Subscribed to {name}", "subscribed": name, "seq": seq}
             connection.reply(to_frame(envelope("system", payload)))
 

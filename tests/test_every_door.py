@@ -47,6 +47,7 @@ NO_TOKEN_NEEDED = {  # open to who shows no token at all; a bad token is refused
     "posts.list_comments": "posts are for everybody",
     "categories.list_rows": "posts are for everybody",
     "categories.show_row": "posts are for everybody",
+    "collections.list_collections": "those that are public are for everybody",
     "context_rules.list_rows": "widgets of visitors read them",
     "context_rules.show_row": "widgets of visitors read them",
 }
@@ -147,6 +148,7 @@ def values(app: Flask, ann: Account) -> dict[str, Any]:
     post = client.post("/api/posts", json=body, headers=ann.headers).json
     body = {"content": "x", "post_id": post["id"]}
     comment = client.post("/api/comments", json=body, headers=ann.headers).json
+    client.post("/api/collections/notes", json={"id": "n"}, headers=ann.headers)
     job = client.post("/api/jobs", json={}, headers=ann.headers).json
     file = client.post(UPLOAD, headers=ann.headers, **form()).json
     client.post("/api/rooms/lobby/messages", json={"content": "hi"}, headers=ann.headers)
@@ -162,6 +164,8 @@ def values(app: Flask, ann: Account) -> dict[str, Any]:
         "post_id": post["id"],
         "comments": comment["id"],
         "categories": 1,
+        "collection": "notes",
+        "items": "n",
         "context_rules": 1,
         "room_id": "lobby",
         "message_id": "1",

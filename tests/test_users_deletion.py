@@ -118,6 +118,7 @@ def fill(client: FlaskClient, server: Server, ann: Account, bob: Account) -> Non
     path = f"/api/posts/{post.json['id']}/comments"
     client.post(path, json={"content": "hi"}, headers=ann.headers)
     client.put(path_of(ann), json={"name": "Ann"}, headers=ann.headers)
+    client.post("/api/collections/notes", json={"text": "secret"}, headers=ann.headers)
     server.connect("/?channel=default", ann).expect("connected")
     body = {"username": "annie", "currentPassword": "correct horse"}
     client.put(path_of(ann), json=body, headers=ann.headers)

@@ -1,0 +1,185 @@
+"""Collections: nouns that an app invents (docs/frontends/larc.md#collections).
+
+`/api/collections/notes` is the caller's own, made by the first write; `/api/collections/7:notes` is
+what user 7 shares. Each item is an object of any fields.
+"""
+
+from typing import Annotated, Any, Literal
+
+from flask import Blueprint, Response, g
+from pydantic import AfterValidator, Field, model_validator
+
+from auth import current_user, signed_in
+from errors import not_found
+from events import forget_topics, record_change
+from json_data import check_schema
+from models import Collection, Item, Items, User, db, rows_of
+from routes.lists import answer_list, sort_key
+from routes.nouns import Noun, change, create
+from routes.rest import answer, deleted, parse_body, require_match, saved
+from validation import Input
+
+bp = Blueprint("collections", __name__, url_prefix="/api/collections")
+items = Blueprint("items", __name__, url_prefix="/api/collections/<collection>")
+TAKEN = {"batch", "settings"}  # addresses
+
+
+def refuse_taken(item_id: str) -> str:
+    """Raise ValueError for what is an address of its own."""
+    if item_id in TAKEN:
+        raise ValueError(f"must not be {item_id}")
+    return item_id
+
+
+ItemId = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9_:@~+=-]{1,100}$", coerce_numbers_to_str=True),
+    AfterValidator(refuse_taken),
+]
+
+
+class NewItem(Input):
+    """`{id?, ...}`: any fields, each a JSON value; of an id that is there, those of the item."""
+
+    id: ItemId | None = None
+    data: dict[str, Any]
+
+    @model_validator(mode="before")
+    @classmethod
+    def gather(cls, fields: Any) -> Any:
+        """Keep all fields but the id together."""
+        data = {name: value for name, value in fields.items() if name != "id"}
+        return {"id": fields.get("id"), "data": data}
+
+
+class ItemChanges(NewItem):
+    """`{...}`: fields that are missing stay as they are, the id too."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def gather(cls, fields: Any) -> Any:
+        """Keep all fields together; the address says which item it is."""
+        return {"data": fields}
+
+
+class Settings(Input):
+    """`{access?, schema?}`: what is missing stays as it is."""
+
+    access: Literal["private", "shared", "public"] = "private"
+    schema_: dict[str, Any] | None = Field(None, alias="schema")
+
+
+# Items
+
+
+@items.url_value_preprocessor
+def keep_word(_endpoint: str | None, values: dict[str, Any] | None) -> None:
+    """Take the collection out of the address: views of a noun know of ids alone."""
+    g.collection = (values or {}).pop("collection", "")
+
+
+class ItemNoun(Noun):
+    """The views of the items of one collection."""
+
+    def rows(self, user: User | None) -> Any:
+        """The collection of the address, as `user` may see it; raises 400, 401 and 404."""
+        return Items.named(g.collection, user)
+
+    def store(self, user: User | None, forms: Any) -> list[Any]:
+        """Add items; of ids that are there, change the items."""
+        shelf = self.rows(user)
+        collection = shelf.hold()
+        ids = {form.id for form in forms if form.id}
+        known = {
+            item.key: item for item in rows_of(shelf.visible_to(user).where(shelf.identified(ids)))
+        }
+        new: dict[str, Any] = {}
+        again = []
+        for place, form in enumerate(forms):
+            key = form.id or f"new {place}"
+            if key in known or key in new:
+                again.append(form)
+            else:
+                new[key] = {"collection": collection, **form.model_dump()}
+        known |= zip(new, create(Item, user, list(new.values())), strict=True)
+        for form in again:
+            change(known[form.id], form.model_dump())
+        return [known[form.id or f"new {place}"] for place, form in enumerate(forms)]
+
+
+ItemNoun(Item, NewItem, ItemChanges).add_to(items)
+
+
+# Collections
+
+
+@bp.get("")
+def list_collections() -> Response:
+    """The caller's own, and those that others share."""
+    order = [key for word in Collection.ORDER for key in sort_key(Collection, word)]
+    return answer_list(Collection.visible_to(current_user()), Collection, order)
+
+
+@items.get("/settings")
+@signed_in
+def show_settings() -> Response:
+    """A collection of the caller's own."""
+    return answer(load_own().to_dict())
+
+
+@items.put("/settings")
+@items.patch("/settings")
+@signed_in
+def change_settings() -> Response:
+    """Say who may use it, and what its items are like; makes it, if there is none.
+
+    Items that are there stay as they are. Who may not read them any longer is told that they are
+    gone.
+    """
+    form = parse_body(Settings)
+    collection = own_items().hold()
+    require_match(collection.to_dict())
+    if form.access != collection.access and "access" in form.model_fields_set:
+        withdraw(collection, collection.topics[1:])
+        collection.access = form.access
+    if "schema_" in form.model_fields_set:
+        if form.schema_ is not None:
+            check_schema(form.schema_)
+        collection.schema = form.schema_
+    db.session.flush()
+    return saved(collection.to_dict())
+
+
+@items.delete("/settings")
+@signed_in
+def delete_collection() -> Response:
+    """Delete it with all its items."""
+    collection = Collection.hold(g.user.id, load_own().name)
+    withdraw(collection, collection.topics)
+    collection.delete()
+    return deleted(collection.id)
+
+
+def own_items() -> Items:
+    """The caller's own, there or not; raises 400, and 404 for what another shares."""
+    shelf = Items.named(g.collection, g.user)
+    if shelf.access:
+        raise not_found("collection")
+    return shelf
+
+
+def load_own() -> Collection:
+    """The caller's own collection of this name; raises 400 and 404."""
+    collection = Collection.find(g.user, own_items().name)
+    if collection is None:
+        raise not_found("collection")
+    return collection
+
+
+def withdraw(collection: Collection, topics: list[tuple[str, str]]) -> None:
+    """Tell on these topics that all items are gone, and forget what was told of them there."""
+    keys = db.session.scalars(collection.keys()).all() if topics else []
+    forget_topics([topic for topic, _ in topics])
+    for topic, name in topics:
+        for key in keys:
+            record_change(topic, name, {"id": key}, None)
