@@ -6,8 +6,10 @@ Socket processes answer this too: what forwards messages knows one address for b
 from flask import Blueprint, Response, current_app, request
 from pydantic import Field
 
+import shapes
 from auth import current_user, require_user
 from models import User, db
+from openapi import answers
 from rate_limits import caller_address
 from routes.rest import answer
 from topics import TopicMessage, publish
@@ -30,6 +32,7 @@ def speaker() -> User | None:
 
 
 @bp.post("")
+@answers(shapes.Published | shapes.PublishedAll, 401, 403, 409, body=TopicMessage | Batch)
 def publish_messages() -> Response:
     """`{topic, data?, retain?, id?}` -> 200 `{ok, id}`; a batch -> `{ok, ids}`, all or none.
 

@@ -9,10 +9,12 @@ from typing import Annotated, Any, Generic, TypeVar
 from flask import Blueprint, Response
 from pydantic import Field
 
+import shapes
 from auth import current_user, require_user
 from errors import not_found
 from events import forget_changes, record_change
 from models import Record, User, db, parse_id, rows_of
+from openapi import Answers, shape_of
 from routes.lists import answer_list, sort_key
 from routes.rest import answer, deleted, idempotent, parse_body, require_match, saved
 from validation import Input
@@ -106,6 +108,24 @@ class Noun:
         for row in rows:
             remove(row, user)
         return saved({"ok": True, "ids": [row.id for row in rows]})
+
+    def answers(self) -> dict[str, Answers]:
+        """What the views answer, for openapi.py."""
+        shape, reader, writer = shape_of(self.model, self.new), self.reader, self.writer
+        bodies: Any = Batch
+        created: Any = shapes.Created
+        gone = (200, 204, 409, 412)
+        return {
+            "list_rows": Answers(shape, lists=self.model, caller=reader),
+            "create_row": Answers(shape, (201, 404), body=self.new, caller=writer),
+            "create_rows": Answers(
+                created[shape], (201, 404), body=bodies[self.new], caller=writer
+            ),
+            "show_row": Answers(shape, caller=reader),
+            "update_row": Answers(shape, (200, 409, 412), body=self.changes, caller=writer),
+            "delete_row": Answers(shapes.Deleted, gone, caller=writer),
+            "delete_rows": Answers(shapes.DeletedAll, (200, 409, 412), body=Ids, caller=writer),
+        }
 
     def add_to(self, bp: Blueprint) -> None:
         """Give `bp` the routes."""

@@ -1,0 +1,100 @@
+"""One example of each body and of the main answers, by their name in the document (openapi.py)."""
+
+from typing import Any
+
+AT = "2026-11-21T09:22:05.235Z"
+ROW = {"id": 1, "created_at": AT, "updated_at": AT, "createdAt": AT, "updatedAt": AT}
+ANN = {"id": 1, "name": "Ann", "email": None}
+WRITTEN = {**ROW, "author": ANN, "author_id": 1, "authorId": 1}
+PERSON = {"id": 1, "email": "ann@example.com", "username": None, "name": "Ann", "role": "user"}
+MESSAGE = {
+    "id": 7,
+    "roomId": "lobby",
+    "userId": 1,
+    "userName": "Ann",
+    "content": "hello",
+    "createdAt": AT,
+    "editedAt": None,
+    "room_id": "lobby",
+    "user_id": 1,
+    "created_at": AT,
+}
+SECRET = "correct horse"
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "NewTodo": {"title": "Try Wharf"},
+    "TodoChanges": {"completed": True},
+    "Todo": {**ROW, "title": "Try Wharf", "text": "Try Wharf", "completed": False},
+    "NewPost": {"title": "Ahoy", "content": "We sail.", "published": True, "tags": ["sea"]},
+    "PostChanges": {"published": False},
+    "Post": {
+        **WRITTEN,
+        "title": "Ahoy",
+        "content": "We sail.",
+        "published": True,
+        "category": None,
+        "category_id": None,
+        "tags": ["sea"],
+    },
+    "NewComment": {"post_id": 1, "content": "Fair winds"},
+    "CommentText": {"content": "Fair winds"},
+    "CommentChanges": {"content": "Fair winds!"},
+    "Comment": {**WRITTEN, "post_id": 1, "postId": 1, "content": "Fair winds"},
+    "NewCategory": {"name": "Sea", "slug": "sea"},
+    "CategoryChanges": {"name": "Open sea"},
+    "Category": {**ROW, "name": "Sea", "slug": "sea", "parent_id": None},
+    "NewContextRule": {"name": "Prices", "content": "Prices include tax", "keywords": ["price"]},
+    "ContextRuleChanges": {"is_active": False},
+    "Ids": {"ids": ["1", "2"]},
+    "Login": {"email": "ann@example.com", "password": SECRET},
+    "Registration": {"email": "ann@example.com", "password": SECRET, "name": "Ann"},
+    "Refresh": {"refreshToken": "eyJhbGcj"},
+    "PasswordChange": {"currentPassword": SECRET, "newPassword": "battery staple"},
+    "ResetRequest": {"email": "ann@example.com"},
+    "Reset": {"token": "7ND_ctwPJDzwQiJ_K10ayA", "password": "battery staple"},
+    "Account": {"name": "Ann B."},
+    "PublicUser": {**PERSON, "email": None, "is_active": True, "createdAt": AT},
+    "User": {
+        **PERSON,
+        "display_name": "Ann",
+        "roles": ["user"],
+        "permissions": [],
+        "is_active": True,
+        "mfa_enabled": False,
+        "createdAt": AT,
+    },
+    "NewRoom": {"name": "Harbour", "kind": "private", "members": [2]},
+    "RoomChanges": {"isLocked": True},
+    "Room": {
+        "id": "lobby",
+        "kind": "public",
+        "name": "lobby",
+        "ownerId": 1,
+        "isLocked": False,
+        "createdAt": AT,
+        "members": 1,
+        "unread": 0,
+        "lastMessage": MESSAGE,
+        "participants": [{"id": 1, "name": "Ann"}],
+    },
+    "NewMessage": {"content": "hello"},
+    "Message": MESSAGE,
+    "Marker": {"messageId": 7},
+    "Invited": {"userId": 2},
+    "MemberChanges": {"isMuted": True},
+    "NewJob": {"type": "import", "totalItems": 10},
+    "Report": {"processedItems": 5},
+    "NotificationChanges": {"read": True},
+    "Subscription": {
+        "endpoint": "https://push.example.com/7ND_ctwP",
+        "keys": {"p256dh": "BNcRdreALRFXTkOOUHK1EtK2wtaz5Ry4", "auth": "tBHItJI5svbpez7KI4CCXg"},
+    },
+    "Endpoint": {"endpoint": "https://push.example.com/7ND_ctwP"},
+    "TopicMessage": {"topic": "cart.item.added", "data": {"id": 3}},
+    "Error": {
+        "error": "Todo not found",
+        "message": "Todo not found",
+        "detail": "Todo not found",
+        "code": "todo_not_found",
+        "status": 404,
+    },
+}
