@@ -83,7 +83,7 @@ def answers(shape: Any, *statuses: int, **more: Any) -> Callable[[View], View]:
     Statuses are all that do not follow from what it reads and from who may call; 200 when none of
     them is a success.
     """
-    if not any(status < 400 for status in statuses):
+    if not any(status < 300 for status in statuses):
         statuses = (200, *statuses)
 
     def note(view: View) -> View:
@@ -138,18 +138,19 @@ class Schemas:
 
 
 def document(app: Flask) -> dict[str, Any]:
-    """The document of all routes of `app`; raises ValueError for one that notes no answers."""
+    """The document of all routes of `app` that say what they answer; a test names the others."""
     schemas, sockets = Schemas(), set()
     paths: dict[str, dict[str, Any]] = {}
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
         if rule.websocket:
             sockets.add(f"`{rule.rule}`")
-        if not is_described(rule):
+        view = app.view_functions[rule.endpoint]
+        if not is_operation(rule) or (known := noted(view)) is None:
             continue
-        path = paths.setdefault(RULE_PART.sub(r"{\2}", rule.rule), {})
-        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
-            view = app.view_functions[rule.endpoint]
-            path[method.lower()] = Operation(rule, method, view, schemas).describe()
+        path = paths.setdefault(path_of(rule), {})
+        for method in methods_of(rule):
+            path[method.lower()] = Operation(rule, method, view, known, schemas).describe()
+    failures = {str(status): failure(status, schemas.of(shapes.Error)) for status in FAILURES}
     text = "Sockets are no HTTP operations; they are at " + ", ".join(sorted(sockets)) + "."
     return {
         "openapi": "3.1.0",
@@ -157,7 +158,7 @@ def document(app: Flask) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": schemas.fill(),
-            "responses": {str(one): failure(one, schemas.of(shapes.Error)) for one in FAILURES},
+            "responses": failures,
             "parameters": {
                 name: described(name, place, text)
                 for place, words in (("query", LIST_WORDS), ("header", HEADERS))
@@ -175,11 +176,21 @@ def document(app: Flask) -> dict[str, Any]:
     }
 
 
-def is_described(rule: Rule) -> bool:
+def is_operation(rule: Rule) -> bool:
     """Whether a rule is an HTTP operation: no socket, and no page."""
     if rule.websocket or rule.endpoint in LEFT_OUT:
         return False
     return rule.endpoint.partition(".")[0] not in LEFT_OUT_BLUEPRINTS
+
+
+def path_of(rule: Rule) -> str:
+    """The address of a rule as the document has it."""
+    return RULE_PART.sub(r"{\2}", rule.rule)
+
+
+def methods_of(rule: Rule) -> list[str]:
+    """The methods of a rule, without those that Flask adds to every one."""
+    return sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
 
 
 def names_in(view: Any) -> set[str]:
@@ -203,10 +214,9 @@ def noted(view: Any) -> Answers | None:
 class Operation:
     """One method of one rule."""
 
-    def __init__(self, rule: Rule, method: str, view: Any, schemas: Schemas) -> None:
-        known = noted(view)
-        if known is None:
-            raise ValueError(f"{method} {rule.rule} needs @answers, see openapi.py")
+    def __init__(
+        self, rule: Rule, method: str, view: Any, known: Answers, schemas: Schemas
+    ) -> None:
         self.rule, self.method, self.view, self.schemas = rule, method, view, schemas
         self.known, self.names = known, names_in(view)
         caller = known.caller
