@@ -45,6 +45,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "NewContextRule": {"name": "Prices", "content": "Prices include tax", "keywords": ["price"]},
     "ContextRuleChanges": {"is_active": False},
     "Ids": {"ids": ["1", "2"]},
+    "UserIds": {"ids": ["1", "2"]},
     "Login": {"email": "ann@example.com", "password": SECRET},
     "Registration": {"email": "ann@example.com", "password": SECRET, "name": "Ann"},
     "Refresh": {"refreshToken": "eyJhbGcj"},
@@ -90,6 +91,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "Endpoint": {"endpoint": "https://push.example.com/7ND_ctwP"},
     "TopicMessage": {"topic": "cart.item.added", "data": {"id": 3}},
+    "TopicMessages": {"messages": [{"topic": "cart.item.added", "data": {"id": 3}}]},
     "Error": {
         "error": "Todo not found",
         "message": "Todo not found",

@@ -61,8 +61,8 @@ class Answers:
     """What a view answers and reads.
 
     `shape` is that of the statuses below 400, None for nothing or bytes; `others` has those of
-    some statuses alone. `lists` is the model of the rows of a list, always `paged` or on demand;
-    `caller` finds out who calls, where the view's own code does not say so.
+    some statuses alone. `body` is sent as the media type `reads`, `lists` the model of the rows of
+    a list. `caller` finds out who calls, where the view's own code does not say so.
     """
 
     shape: Any
@@ -70,7 +70,6 @@ class Answers:
     body: Any = None
     query: Mapping[str, Any] = field(default_factory=dict)
     lists: Any = None
-    paged: bool = False
     media: tuple[str, ...] = (JSON,)
     reads: str = JSON
     others: Mapping[int, Any] = field(default_factory=dict)
@@ -291,7 +290,7 @@ class Operation:
             return found
         if known.lists is not None:
             page: Any = shapes.Page
-            shape = page[shape] if known.paged else list[shape] | page[shape]
+            shape = list[shape] | page[shape]
             found["headers"] = {"X-Total-Count": TOTAL, "Link": LINK}
         found["content"] = {
             media: {"schema": self.schemas.of(shape)} if media == JSON else {}

@@ -54,7 +54,7 @@ class Account(Input):
         return None if isinstance(value, str) and not value.strip() else value
 
 
-class Batch(Input):
+class UserIds(Input):
     """`{ids}`."""
 
     ids: Annotated[list[Id], Field(max_length=100)]
@@ -168,11 +168,11 @@ def update_user(user_id: str) -> Response:
 
 
 @at("/batch", "DELETE")
-@answers(shapes.DeletedAll, 409, body=Batch)
+@answers(shapes.DeletedAll, 409, body=UserIds)
 @signed_in
 def delete_users() -> Response:
     """Delete several accounts, all or none; who is not there is deleted already."""
-    ids = {parse_id(user_id) for user_id in parse_body(Batch).ids}
+    ids = {parse_id(user_id) for user_id in parse_body(UserIds).ids}
     users = rows_of(User.existing().where(User.id.in_(ids - {None})).order_by(User.id))
     return delete_all(users, lambda: saved({"ok": True, "ids": [user.id for user in users]}))
 
