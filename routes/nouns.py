@@ -9,12 +9,12 @@ from typing import Annotated, Any, Generic, TypeVar
 from flask import Blueprint, Response
 from pydantic import Field
 
+import openapi
 import shapes
 from auth import current_user, require_user
 from errors import not_found
 from events import forget_changes, record_change
 from models import Record, User, db, parse_id, rows_of
-from openapi import Answers, shape_of
 from routes.lists import answer_list, sort_key
 from routes.rest import answer, deleted, idempotent, parse_body, require_match, saved
 from validation import Input
@@ -109,22 +109,20 @@ class Noun:
             remove(row, user)
         return saved({"ok": True, "ids": [row.id for row in rows]})
 
-    def answers(self) -> dict[str, Answers]:
-        """What the views answer, for openapi.py."""
-        shape, reader, writer = shape_of(self.model, self.new), self.reader, self.writer
+    def answers(self) -> dict[str, openapi.Answers]:
+        """What the views answer, for the document."""
+        note, shape = openapi.Answers, openapi.shape_of(self.model, self.new)
+        created: Any = shapes.Created  # generic in a type made at run time
         bodies: Any = Batch
-        created: Any = shapes.Created
-        gone = (200, 204, 409, 412)
+        reader, writer = self.reader, self.writer
         return {
-            "list_rows": Answers(shape, lists=self.model, caller=reader),
-            "create_row": Answers(shape, (201, 404), body=self.new, caller=writer),
-            "create_rows": Answers(
-                created[shape], (201, 404), body=bodies[self.new], caller=writer
-            ),
-            "show_row": Answers(shape, caller=reader),
-            "update_row": Answers(shape, (200, 409, 412), body=self.changes, caller=writer),
-            "delete_row": Answers(shapes.Deleted, gone, caller=writer),
-            "delete_rows": Answers(shapes.DeletedAll, (200, 409, 412), body=Ids, caller=writer),
+            "list_rows": note(shape, lists=self.model, caller=reader),
+            "create_row": note(shape, (201, 404), body=self.new, caller=writer),
+            "create_rows": note(created[shape], (201, 404), body=bodies[self.new], caller=writer),
+            "show_row": note(shape, caller=reader),
+            "update_row": note(shape, (200, 409, 412), body=self.changes, caller=writer),
+            "delete_row": note(shapes.Deleted, (200, 204, 409, 412), caller=writer),
+            "delete_rows": note(shapes.DeletedAll, (200, 409, 412), body=Ids, caller=writer),
         }
 
     def add_to(self, bp: Blueprint) -> None:
