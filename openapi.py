@@ -14,7 +14,7 @@ from flask import Flask
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 from sqlalchemy import Boolean, DateTime, Integer
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict, is_typeddict
 from werkzeug.routing import Rule
 
 import shapes
@@ -27,7 +27,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 RULE_PART = re.compile(r"<(?:(\w+):)?(\w+)>")
-SHAPES = vars(shapes)
+SHAPES = {name: one for name, one in vars(shapes).items() if is_typeddict(one)}
 TOTAL = {"$ref": "#/components/headers/X-Total-Count"}
 LINK = {"$ref": "#/components/headers/Link"}
 # Pages, their files, and Socket.IO, whose packets are no operations.
@@ -302,15 +302,15 @@ class Operation:
 def shape_of(model: Any, new: type[BaseModel]) -> Any:
     """The shape of the rows of a noun: that of its name, else that of its base with more.
 
-    More is what may be sent; others keys may be there too.
+    More is what may be sent; other keys may be there too.
     """
-    base = next(getattr(shapes, one.__name__) for one in model.__mro__ if one.__name__ in SHAPES)
+    base: Any = next(SHAPES[one.__name__] for one in model.__mro__ if one.__name__ in SHAPES)
     if base.__name__ == model.__name__:
         return base
     make: Any = TypedDict  # made at run time, which is nothing for mypy
     optional: Any = NotRequired
     sent = {name: optional[one.annotation] for name, one in new.model_fields.items()}
-    made = make(model.__name__, {**get_type_hints(base), **sent})
+    made = make(model.__name__, {**sent, **get_type_hints(base)})
     made.__pydantic_config__ = {"extra": "allow"}
     return made
 

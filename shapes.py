@@ -15,16 +15,16 @@ from typing import (
 
 from typing_extensions import TypedDict
 
-Item = TypeVar("Item")
+AnyRow = TypeVar("AnyRow")
 
 
 # Of every noun
 
 
-class Page(TypedDict, Generic[Item]):
+class Page(TypedDict, Generic[AnyRow]):
     """One page of a list."""
 
-    items: list[Item]
+    items: list[AnyRow]
     total: int
     page: int
     size: int
@@ -34,10 +34,10 @@ class Page(TypedDict, Generic[Item]):
     next: str | None
 
 
-class Created(TypedDict, Generic[Item]):
+class Created(TypedDict, Generic[AnyRow]):
     """What a batch added."""
 
-    items: list[Item]
+    items: list[AnyRow]
 
 
 class Ok(TypedDict):
