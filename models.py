@@ -1021,6 +1021,7 @@ class Item(Record, db.Model):
         Index("items_of_collection", "collection_id", "id"),
     )
     IS_NOUN = False  # the words of its collection are
+    LISTED = {"created_at", "updated_at"}
     MOST_CHARACTERS = 100_000  # as JSON
     KEPT = {"id", "created_at", "updated_at", "createdAt", "updatedAt"}  # what the house says
 
@@ -1097,7 +1098,7 @@ class Items:
 
     __table__ = Item.__table__
     id = Item.__table__.columns.id
-    LISTED = {"created_at", "updated_at"}
+    LISTED = Item.LISTED
     SEARCHED = ("texts",)
     ORDER = Item.ORDER
     MAX_ITEMS = Item.MAX_ITEMS

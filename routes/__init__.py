@@ -5,6 +5,7 @@ docs/add-a-noun.md adds one.
 """
 
 from routes import (
+    api_docs,
     auth,
     categories,
     collections,
@@ -49,4 +50,5 @@ blueprints = (
     files.bp,
     notifications.bp,
     jobs.bp,
+    api_docs.bp,
 )

@@ -7,12 +7,13 @@ short addresses that older pages use. Devices are in sessions.py, passwords in p
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from flask import Blueprint, Response, g, jsonify, request
 from pydantic import Field, field_validator, model_validator
 
 import rate_limits
+import shapes
 from auth import (
     TICKET_LIFE,
     bearer_token,
@@ -30,12 +31,15 @@ from auth import (
 )
 from errors import WharfError, bad_request, unauthorized
 from models import OneTimeToken, Session, User, db
+from openapi import answers
 from origins import csrf_token, is_trusted_origin
 from passwords import check_password, hash_password, turn_to_hash
 from routes.rest import parse_body
 from validation import Email, Input, Line, Name, Username, clean_login
 
 bp = Blueprint("auth", __name__)
+Action = Literal["login", "refresh", "logout", "check", "csrf"]
+ROLES_AS = {"roles": Literal["objects"]}
 
 
 class Login(Input):
@@ -94,6 +98,7 @@ def aliases(name: str, *more: str, method: str = "POST") -> Any:
 
 
 @aliases("register", "/auth/signup", "/api/auth/signup", "/api/register")
+@answers(shapes.TokenReply, 201, 409, body=Registration)
 def register() -> tuple[Response, int]:
     """Create an account and sign in; 409 when the name is taken."""
     rate_limits.count("REGISTER_LIMIT", rate_limits.caller_address())
@@ -112,6 +117,7 @@ def register() -> tuple[Response, int]:
 
 
 @aliases("login", "/api/login")
+@answers(shapes.TokenReply, 401, body=Login)
 def login() -> Response:
     """Sign in by email or username; one answer for a wrong name and a wrong password."""
     form = parse_body(Login)
@@ -136,6 +142,7 @@ def login() -> Response:
 
 
 @aliases("refresh", "/api/refresh-token")
+@answers(shapes.TokenReply, 401, 403, body=Refresh)
 def refresh() -> Response:
     """New tokens for a refresh token given in the body, as Bearer, or in the cookie."""
     form = parse_body(Refresh)
@@ -163,6 +170,7 @@ def refresh_bearer() -> str:
 
 
 @aliases("logout", "/api/logout")
+@answers(shapes.Ok, 403)
 def logout() -> Response:
     """End the caller's session, its access and refresh tokens with it; fine without one."""
     session = leaving_session()
@@ -193,6 +201,7 @@ def leaving_session() -> Session | None:
 
 @aliases("me", method="GET")
 @aliases("profile", method="GET")
+@answers(shapes.User, query=ROLES_AS)
 @signed_in
 def show_me() -> dict[str, Any]:
     """The caller's account."""
@@ -200,6 +209,7 @@ def show_me() -> dict[str, Any]:
 
 
 @aliases("verify", method="GET")
+@answers(shapes.Verified, query=ROLES_AS)
 @signed_in
 def verify() -> dict[str, Any]:
     """200 with the account when the token is good, else 401."""
@@ -207,6 +217,7 @@ def verify() -> dict[str, Any]:
 
 
 @aliases("check", method="GET")
+@answers(shapes.Checked, query=ROLES_AS)
 def check() -> Response:
     """Whether the caller is signed in; always 200, so that pages can ask on load."""
     session = None
@@ -218,6 +229,7 @@ def check() -> Response:
 
 
 @bp.post("/api/session/init")
+@answers(shapes.Begun)
 def begin() -> Response:
     """A CSRF token before anything else, as FlaskAdapter asks (docs/frontends/brolostack.md)."""
     session = None
@@ -228,6 +240,7 @@ def begin() -> Response:
 
 
 @aliases("ticket")
+@answers(shapes.Ticket)
 @signed_in
 def issue_ticket() -> Response:
     """A ticket that opens one socket, `?ticket=`, so that no token stands in an address."""
@@ -254,6 +267,13 @@ ACTIONS: dict[tuple[str, str], Callable[[], Any]] = {
 
 
 @bp.route("/api/auth", methods=["GET", "POST"])
+@answers(
+    shapes.TokenReply | shapes.Ok | shapes.Checked,
+    401,
+    403,
+    body=Login | Refresh,
+    query={"action": Action},
+)
 def act() -> Any:
     """`?action=login|logout|refresh|check|csrf`, as LARC's reference backends have it."""
     handler = ACTIONS.get((request.method, request.args.get("action", "")))

@@ -4,16 +4,19 @@
 what user 7 shares. Each item is an object of any fields.
 """
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from flask import Blueprint, Response, g
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+import shapes
 from auth import current_user, signed_in
 from errors import not_found
 from events import forget_topics, record_change
 from json_data import check_schema
 from models import Collection, Item, Items, User, db, rows_of
+from openapi import Answers, answers
 from routes.lists import answer_list, sort_key
 from routes.nouns import Noun, change, create
 from routes.rest import answer, deleted, parse_body, require_match, saved
@@ -38,8 +41,17 @@ ItemId = Annotated[
 ]
 
 
+def of_any_fields(schema: dict[str, Any]) -> None:
+    """Let the schema be that of what is sent."""
+    schema["properties"].pop("data")
+    schema["additionalProperties"] = True
+    del schema["required"]
+
+
 class NewItem(Input):
     """`{id?, ...}`: any fields, each a JSON value; of an id that is there, those of the item."""
+
+    model_config = ConfigDict(json_schema_extra=of_any_fields)
 
     id: ItemId | None = None
     data: dict[str, Any]
@@ -106,6 +118,11 @@ class ItemNoun(Noun):
             change(known[form.id], form.model_dump())
         return [known[form.id or f"new {place}"] for place, form in enumerate(forms)]
 
+    def answers(self) -> dict[str, Answers]:
+        """As of other nouns, and 400 for a wrong name."""
+        views = super().answers().items()
+        return {name: replace(known, statuses=(*known.statuses, 400)) for name, known in views}
+
 
 ItemNoun(Item, NewItem, ItemChanges).add_to(items)
 
@@ -114,6 +131,7 @@ ItemNoun(Item, NewItem, ItemChanges).add_to(items)
 
 
 @bp.get("")
+@answers(shapes.Collection, lists=Collection)
 def list_collections() -> Response:
     """The caller's own, and those that others share."""
     order = [key for word in Collection.ORDER for key in sort_key(Collection, word)]
@@ -121,6 +139,7 @@ def list_collections() -> Response:
 
 
 @items.get("/settings")
+@answers(shapes.Collection, 400)
 @signed_in
 def show_settings() -> Response:
     """A collection of the caller's own."""
@@ -129,6 +148,7 @@ def show_settings() -> Response:
 
 @items.put("/settings")
 @items.patch("/settings")
+@answers(shapes.Collection, 409, 412, body=Settings)
 @signed_in
 def change_settings() -> Response:
     """Say who may use it, and what its items are like; makes it, if there is none.
@@ -151,6 +171,7 @@ def change_settings() -> Response:
 
 
 @items.delete("/settings")
+@answers(shapes.Deleted, 200, 204, 400, 412)
 @signed_in
 def delete_collection() -> Response:
     """Delete it with all its items."""

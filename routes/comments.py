@@ -3,8 +3,10 @@
 from flask import Blueprint, Response
 from pydantic import AliasChoices, Field
 
+import shapes
 from auth import current_user, require_user
 from models import Comment, Post
+from openapi import answers
 from routes.lists import answer_list
 from routes.nouns import Noun, create
 from routes.posts import bp as posts
@@ -36,6 +38,7 @@ Noun(Comment, NewComment, CommentChanges).add_to(bp)
 
 
 @posts.get("/<post_id>/comments")
+@answers(shapes.Comment, lists=Comment)
 def list_comments(post_id: str) -> Response:
     """The comments on a post."""
     user = current_user()
@@ -44,6 +47,7 @@ def list_comments(post_id: str) -> Response:
 
 
 @posts.post("/<post_id>/comments")
+@answers(shapes.Comment, 201, body=CommentText)
 @idempotent
 def create_comment(post_id: str) -> Response:
     """Comment on a post: 201."""

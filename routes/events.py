@@ -6,8 +6,10 @@ Socket processes answer this too: what forwards messages knows one address for b
 from flask import Blueprint, Response, current_app, request
 from pydantic import Field
 
+import shapes
 from auth import current_user, require_user
 from models import User, db
+from openapi import answers
 from rate_limits import caller_address
 from routes.rest import answer
 from topics import TopicMessage, publish
@@ -18,7 +20,7 @@ bp = Blueprint("events", __name__, url_prefix="/api/events")
 MAX_MESSAGES = 100
 
 
-class Batch(Input):
+class TopicMessages(Input):
     """`{messages: [{topic, data?, retain?, id?}]}`."""
 
     messages: list[TopicMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
@@ -30,6 +32,7 @@ def speaker() -> User | None:
 
 
 @bp.post("")
+@answers(shapes.Published | shapes.PublishedAll, 401, 403, 409, body=TopicMessage | TopicMessages)
 def publish_messages() -> Response:
     """`{topic, data?, retain?, id?}` -> 200 `{ok, id}`; a batch -> `{ok, ids}`, all or none.
 
@@ -40,7 +43,7 @@ def publish_messages() -> Response:
     request.max_content_length = current_app.config["MAX_FRAME_BYTES"]  # as on sockets
     data = parse_object(request.get_data())
     batched = "messages" in data
-    messages = validate(Batch, data).messages if batched else [validate(TopicMessage, data)]
+    messages = validate(TopicMessages, data).messages if batched else [validate(TopicMessage, data)]
     sender = user.topic if user else f"address:{caller_address()}"
     ids = [publish(message, user, sender) for message in messages]
     db.session.commit()

@@ -6,12 +6,15 @@ from flask import Blueprint, Response, current_app, g, request, send_file
 from werkzeug.datastructures import FileStorage
 
 import rate_limits
+import shapes
 from auth import signed_in
 from errors import WharfError, bad_request, not_found
 from models import File, User, db
+from openapi import answers
 from routes.lists import answer_list
 from routes.rest import answer
 from storage import TooLarge, get_storage
+from validation import Input
 
 bp = Blueprint("files", __name__)
 
@@ -22,10 +25,19 @@ TYPES = {
     "gif": ("image/gif", b"GIF8"),
     "pdf": ("application/pdf", b"%PDF-"),
 }
+MEDIA = tuple(sorted({mimetype for mimetype, _ in TYPES.values()}))
+SENT = (200, 206, 416)  # a part of a file, where one is asked for
 FORM_OVERHEAD = 100_000  # bytes a multipart body may have beside the file itself
 
 
+class Upload(Input):
+    """The multipart part `file`."""
+
+    file: bytes
+
+
 @bp.post("/api/upload")
+@answers(shapes.File, 415, body=Upload, reads="multipart/form-data")
 @signed_in
 def upload_file() -> Response:
     """Keep the multipart part `file`: 200 with its id and url; 400, 413 or 415."""
@@ -75,6 +87,7 @@ def clean_name(name: str) -> str:
 
 
 @bp.get("/api/files")
+@answers(shapes.File, lists=File)
 @signed_in
 def list_files() -> Response:
     """The caller's files, newest first."""
@@ -82,6 +95,7 @@ def list_files() -> Response:
 
 
 @bp.get("/api/files/<file_id>/download")
+@answers(None, *SENT, media=MEDIA)
 @signed_in
 def download_file(file_id: str) -> Response:
     """The file as an attachment under its original name."""
@@ -93,6 +107,7 @@ def download_file(file_id: str) -> Response:
 
 
 @bp.get("/uploads/<filename>")
+@answers(None, *SENT, media=MEDIA)
 def show_upload(filename: str) -> Response:
     """The file by its public, unguessable name: images in place, others as attachment."""
     file = File.load_public(filename)

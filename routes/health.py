@@ -16,11 +16,13 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 import metrics
+import shapes
 from auth import bearer_token
 from config import VERSION
 from errors import WharfError, error_body, not_found
 from events import get_bus
 from models import db, iso, now
+from openapi import answers
 from origins import LOOPBACK, is_trusted_origin
 from storage import get_storage
 
@@ -35,6 +37,7 @@ probing = threading.Lock()  # one look at a database that hangs is enough
 
 @bp.get("/health")
 @bp.get("/api/health")
+@answers(shapes.Health, others={503: shapes.Down})
 def show_health() -> Response | tuple[Response, int, dict[str, str]]:
     """200, `status` "ok" or "degraded"; 503 and "down" when the database does not answer.
 
@@ -63,6 +66,7 @@ def show_health() -> Response | tuple[Response, int, dict[str, str]]:
 
 
 @bp.get("/metrics")
+@answers(None, 401, 404, media=("text/plain",))
 def show_metrics() -> Response:
     """The numbers in Prometheus' form; 401 without METRICS_TOKEN where one is set.
 

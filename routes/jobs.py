@@ -5,9 +5,11 @@ from typing import Annotated, Any, Literal
 from flask import Blueprint, Response, g
 from pydantic import Field
 
+import shapes
 from auth import signed_in
 from events import record, record_job
 from models import Job, db
+from openapi import answers
 from routes.lists import answer_list
 from routes.rest import answer, deleted, idempotent, parse_body, saved
 from validation import Input, RequiredLine, Text
@@ -33,6 +35,7 @@ class Report(Input):
 
 
 @bp.get("")
+@answers(shapes.Job, lists=Job)
 @signed_in
 def list_jobs() -> Response:
     """The caller's jobs, newest first."""
@@ -40,6 +43,7 @@ def list_jobs() -> Response:
 
 
 @bp.post("")
+@answers(shapes.Job, 202, body=NewJob)
 @signed_in
 @idempotent
 def create_job() -> Response:
@@ -54,6 +58,7 @@ def create_job() -> Response:
 
 
 @bp.get("/<job_id>")
+@answers(shapes.Job)
 @signed_in
 def show_job(job_id: str) -> Response:
     """One job."""
@@ -62,6 +67,7 @@ def show_job(job_id: str) -> Response:
 
 @bp.put("/<job_id>")
 @bp.patch("/<job_id>")
+@answers(shapes.Job, 409, body=Report)
 @signed_in
 def report_job(job_id: str) -> Response:
     """Say how far it is, as who does the work does; a finished job stays as it is: 409."""
@@ -73,6 +79,7 @@ def report_job(job_id: str) -> Response:
 
 
 @bp.delete("/<job_id>")
+@answers(shapes.Deleted, 200, 204)
 @signed_in
 def delete_job(job_id: str) -> Response:
     """Forget a job, done or not."""

@@ -6,10 +6,12 @@ from flask import Blueprint, Response, g
 from sqlalchemy import select
 from sqlalchemy.orm import contains_eager
 
+import shapes
 from auth import signed_in
 from errors import forbidden
 from events import record, record_member, record_removal
 from models import Member, Room, User, db
+from openapi import answers
 from routes.lists import Key, answer_list
 from routes.rest import deleted, idempotent, parse_body, saved
 from routes.rooms import Id, tell_invited
@@ -43,6 +45,7 @@ class Listed:
 
 
 @bp.get("")
+@answers(shapes.Member, 403, lists=Listed)
 @signed_in
 def list_members(room_id: str) -> Response:
     """Who is in the room, who came last first; the owner and admins see who is banned too."""
@@ -56,6 +59,7 @@ def list_members(room_id: str) -> Response:
 
 
 @bp.post("")
+@answers(shapes.Member, 200, 201, body=Invited)
 @signed_in
 @idempotent
 def invite_member(room_id: str) -> Response:
@@ -70,6 +74,7 @@ def invite_member(room_id: str) -> Response:
 
 @bp.put("/<user_id>")
 @bp.patch("/<user_id>")
+@answers(shapes.Member, 409, body=MemberChanges)
 @signed_in
 def update_member(room_id: str, user_id: str) -> Response:
     """Mute or ban a member, or end that; who is no member can be banned too."""
@@ -92,6 +97,7 @@ def update_member(room_id: str, user_id: str) -> Response:
 
 
 @bp.delete("/<user_id>")
+@answers(shapes.Deleted, 200, 204, 400, 409)
 @signed_in
 def kick_member(room_id: str, user_id: str) -> Response:
     """Take a member out; a ban stays."""

@@ -8,10 +8,12 @@ from flask import Blueprint, Response, g, request
 from pydantic import AfterValidator
 
 import push
+import shapes
 from auth import signed_in
 from errors import WharfError, bad_request
 from models import Notification, PushSubscription, db
 from notifications import tell_ids
+from openapi import answers
 from routes.filters import NO_VALUE, last, parse_moment
 from routes.lists import answer_list
 from routes.rest import answer, deleted, parse_body, saved
@@ -51,6 +53,7 @@ class Subscription(Input):
 
 
 @bp.get("/notifications")
+@answers(shapes.Notification, lists=Notification, query={"unread": bool, "since": str})
 @signed_in
 def list_notifications() -> Response:
     """What the caller was told, newest first; `unread=true` and `since=` choose."""
@@ -70,6 +73,7 @@ def list_notifications() -> Response:
 
 
 @bp.get("/notifications/unread-count")
+@answers(shapes.Unread)
 @signed_in
 def count_unread() -> Response:
     """How many the caller has not read."""
@@ -77,6 +81,7 @@ def count_unread() -> Response:
 
 
 @bp.get("/notifications/<notification_id>")
+@answers(shapes.Notification)
 @signed_in
 def show_notification(notification_id: str) -> Response:
     """One notification."""
@@ -85,6 +90,7 @@ def show_notification(notification_id: str) -> Response:
 
 @bp.put("/notifications/<notification_id>")
 @bp.patch("/notifications/<notification_id>")
+@answers(shapes.Notification, body=NotificationChanges)
 @signed_in
 def update_notification(notification_id: str) -> Response:
     """Mark it as `read` says."""
@@ -92,6 +98,7 @@ def update_notification(notification_id: str) -> Response:
 
 
 @bp.post("/notifications/<notification_id>/read")
+@answers(shapes.Notification)
 @signed_in
 def mark_read(notification_id: str) -> Response:
     """Mark it as read."""
@@ -99,6 +106,7 @@ def mark_read(notification_id: str) -> Response:
 
 
 @bp.post("/notifications/<notification_id>/unread")
+@answers(shapes.Notification)
 @signed_in
 def mark_unread(notification_id: str) -> Response:
     """Mark it as not read."""
@@ -106,6 +114,7 @@ def mark_unread(notification_id: str) -> Response:
 
 
 @bp.post("/notifications/read-all")
+@answers(shapes.Touched)
 @signed_in
 def mark_all_read() -> Response:
     """Mark everything as read."""
@@ -115,6 +124,7 @@ def mark_all_read() -> Response:
 
 
 @bp.delete("/notifications/<notification_id>")
+@answers(shapes.Deleted, 200, 204)
 @signed_in
 def delete_notification(notification_id: str) -> Response:
     """Delete one; 404 when it is not there or not the caller's."""
@@ -125,6 +135,7 @@ def delete_notification(notification_id: str) -> Response:
 
 
 @bp.delete("/notifications/read")
+@answers(shapes.Touched)
 @signed_in
 def delete_read() -> Response:
     """Delete all that the caller has read."""
@@ -172,6 +183,7 @@ def require_push() -> None:
 
 
 @bp.get("/push/key")
+@answers(shapes.PushKey)
 def show_key() -> Response:
     """The public key that a browser subscribes with; 503 when the server does not push."""
     require_push()
@@ -179,6 +191,7 @@ def show_key() -> Response:
 
 
 @bp.post("/push/subscriptions")
+@answers(shapes.PushSubscription, 201, body=Subscription)
 @signed_in
 def subscribe() -> Response:
     """Push to this browser from now on: 201; a known one is brought up to date."""
@@ -189,6 +202,7 @@ def subscribe() -> Response:
 
 
 @bp.delete("/push/subscriptions")
+@answers(shapes.Deleted, 200, 204, body=Endpoint)
 @signed_in
 def unsubscribe() -> Response:
     """Push to the browser of this `endpoint` no more; one that is not there is gone already."""

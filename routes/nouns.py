@@ -9,6 +9,8 @@ from typing import Annotated, Any, Generic, TypeVar
 from flask import Blueprint, Response
 from pydantic import Field
 
+import openapi
+import shapes
 from auth import current_user, require_user
 from errors import not_found
 from events import forget_changes, record_change
@@ -117,6 +119,22 @@ class Noun:
         for row in rows:
             remove(row, user)
         return saved({"ok": True, "ids": [row.to_dict()["id"] for row in rows]})
+
+    def answers(self) -> dict[str, openapi.Answers]:
+        """What the views answer, for the document."""
+        note, shape = openapi.Answers, openapi.shape_of(self.model, self.new)
+        created: Any = shapes.Created  # generic in a type made at run time
+        bodies: Any = Batch
+        reader, writer = self.reader, self.writer
+        return {
+            "list_rows": note(shape, lists=self.model, caller=reader),
+            "create_row": note(shape, (201, 404), body=self.new, caller=writer),
+            "create_rows": note(created[shape], (201, 404), body=bodies[self.new], caller=writer),
+            "show_row": note(shape, caller=reader),
+            "update_row": note(shape, (200, 409, 412), body=self.changes, caller=writer),
+            "delete_row": note(shapes.Deleted, (200, 204, 409, 412), caller=writer),
+            "delete_rows": note(shapes.DeletedAll, (200, 409, 412), body=Ids, caller=writer),
+        }
 
     def add_to(self, bp: Blueprint) -> None:
         """Give `bp` the routes."""

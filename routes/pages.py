@@ -4,6 +4,9 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app
 
+import shapes
+from openapi import answers
+
 bp = Blueprint("pages", __name__)
 
 
@@ -14,6 +17,7 @@ def show_page() -> Response:
 
 
 @bp.get("/api/config")
+@answers(shapes.PageSettings)
 def show_config() -> dict[str, Any]:
     """Where pages find the sockets: `{socketUrl}`, empty for the page's own origin."""
     return {"socketUrl": current_app.config["SOCKET_URL"]}

@@ -11,9 +11,11 @@ from pydantic import AliasChoices, Field
 
 import mail
 import rate_limits
+import shapes
 from auth import current_session, end_sessions, note, signed_in
 from errors import WharfError, bad_request
 from models import OneTimeToken, Session, User, db
+from openapi import answers
 from passwords import check_password, hash_password, reset_link, turn_to_hash
 from routes.rest import parse_body
 from validation import Input, RequiredLine, clean_login
@@ -53,6 +55,7 @@ class Reset(Input):
 
 @bp.put("/password")
 @bp.post("/password")
+@answers(shapes.Ok, body=PasswordChange)
 @signed_in
 def change_password() -> dict[str, Any]:
     """Set a new password for who knows the old one; all other devices are signed out."""
@@ -95,6 +98,7 @@ def set_password(user: User, hashed: str, *ended: Any) -> None:
 
 
 @bp.post("/password-reset")
+@answers(shapes.Mailed, body=ResetRequest)
 def request_reset() -> dict[str, Any]:
     """Mail a link to set a new password; the answer is the same when there is no such account."""
     if not mail.is_set_up():
@@ -113,6 +117,7 @@ def request_reset() -> dict[str, Any]:
 
 
 @bp.post("/password-reset/confirm")
+@answers(shapes.Ok, 404, body=Reset)
 def confirm_reset() -> dict[str, Any]:
     """Set a new password by the token of a link; all devices are signed out."""
     form = parse_body(Reset)

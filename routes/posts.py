@@ -5,8 +5,10 @@ from typing import Annotated, Any
 from flask import Blueprint, Response
 from pydantic import AfterValidator, BeforeValidator, Field
 
+import shapes
 from auth import current_user
 from models import Post, Tag
+from openapi import answers
 from routes.lists import answer_list
 from routes.nouns import Noun
 from validation import Input, Line, RequiredLine, Text, refuse_unseen
@@ -62,12 +64,14 @@ Noun(Post, NewPost, PostChanges).add_to(bp)
 
 
 @search.get("/search")
+@answers(shapes.Post, lists=Post)
 def search_posts() -> Response:
     """The posts that `q` finds, for search boxes."""
     return answer_list(Post.visible_to(current_user()), Post)
 
 
 @search.get("/tags")
+@answers(shapes.Tag, lists=Tag)
 def list_tags() -> Response:
     """The tags of posts; `q` finds those to complete."""
     return answer_list(Tag.visible_to(current_user()), Tag)

@@ -7,6 +7,7 @@ from flask import Blueprint, Response, g
 from pydantic import Field
 from sqlalchemy import func
 
+import shapes
 from auth import signed_in
 from errors import bad_request
 from events import (
@@ -19,6 +20,7 @@ from events import (
     record_room,
 )
 from models import Member, Message, Room, User, rows_of
+from openapi import answers
 from routes.lists import Key, answer_list, whole
 from routes.rest import answer, deleted, idempotent, parse_body, saved
 from validation import Input, Name, RequiredName, RequiredText
@@ -60,6 +62,7 @@ class Marker(Input):
 
 
 @bp.get("")
+@answers(shapes.ListedRoom, lists=Room)
 @signed_in
 def list_rooms() -> Response:
     """The rooms of the caller, the one with the latest message first."""
@@ -69,6 +72,7 @@ def list_rooms() -> Response:
 
 
 @bp.post("")
+@answers(shapes.Room, 200, 201, 404, body=NewRoom)
 @signed_in
 @idempotent
 def create_room() -> Response:
@@ -112,6 +116,7 @@ def tell_invited(room: Room, user: User) -> None:
 
 
 @bp.get("/<room_id>")
+@answers(shapes.Room, 400, 403)
 @signed_in
 def show_room(room_id: str) -> Response:
     """One room with its participants."""
@@ -120,6 +125,7 @@ def show_room(room_id: str) -> Response:
 
 @bp.put("/<room_id>")
 @bp.patch("/<room_id>")
+@answers(shapes.Room, body=RoomChanges)
 @signed_in
 def update_room(room_id: str) -> Response:
     """Change the name or the lock, by the owner."""
@@ -135,6 +141,7 @@ def update_room(room_id: str) -> Response:
 
 
 @bp.delete("/<room_id>")
+@answers(shapes.Deleted, 200, 204, 400, 409)
 @signed_in
 def delete_room(room_id: str) -> Response:
     """Delete a private room in which the owner is alone."""
@@ -149,6 +156,7 @@ def delete_room(room_id: str) -> Response:
 
 
 @bp.post("/<room_id>/join")
+@answers(shapes.Room, 400)
 @signed_in
 def join_room(room_id: str) -> Response:
     """Take a seat: 200 with the room; 403 when it is locked."""
@@ -161,6 +169,7 @@ def join_room(room_id: str) -> Response:
 
 
 @bp.post("/<room_id>/leave")
+@answers(shapes.Left, 400, 409)
 @signed_in
 def leave_room(room_id: str) -> Response:
     """Give the seat back; who has none has left already."""
@@ -172,6 +181,7 @@ def leave_room(room_id: str) -> Response:
 
 
 @bp.post("/<room_id>/read")
+@answers(shapes.ReadMarker, body=Marker)
 @signed_in
 def mark_read(room_id: str) -> Response:
     """Move the read marker forward, and tell the caller's other devices."""
@@ -186,6 +196,7 @@ def mark_read(room_id: str) -> Response:
 
 
 @bp.get("/<room_id>/messages")
+@answers(shapes.Message, 403, lists=Message, query={"before": int, "after": int})
 @signed_in
 def list_messages(room_id: str) -> Response:
     """The latest messages, oldest first; with `before` or `after` those next to that message."""
@@ -201,6 +212,7 @@ def list_messages(room_id: str) -> Response:
 
 
 @bp.post("/<room_id>/messages")
+@answers(shapes.Message, 201, body=NewMessage)
 @signed_in
 @idempotent
 def post_message(room_id: str) -> Response:
@@ -214,6 +226,7 @@ def post_message(room_id: str) -> Response:
 
 @bp.put("/<room_id>/messages/<message_id>")
 @bp.patch("/<room_id>/messages/<message_id>")
+@answers(shapes.Message, body=NewMessage)
 @signed_in
 def edit_message(room_id: str, message_id: str) -> Response:
     """Change what one said oneself."""
@@ -225,6 +238,7 @@ def edit_message(room_id: str, message_id: str) -> Response:
 
 
 @bp.delete("/<room_id>/messages/<message_id>")
+@answers(shapes.Deleted, 200, 204, 400)
 @signed_in
 def delete_message(room_id: str, message_id: str) -> Response:
     """Take back what one said; the owner and admins take back anything."""

@@ -5,9 +5,11 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, g
 
+import shapes
 from auth import current_session, end_sessions, signed_in
 from errors import not_found
 from models import Activity, Session, db, rows_of
+from openapi import answers
 from routes.lists import answer_list
 from routes.rest import answer
 
@@ -15,6 +17,7 @@ bp = Blueprint("sessions", __name__, url_prefix="/api/auth")
 
 
 @bp.get("/sessions")
+@answers(list[shapes.Session])
 @signed_in
 def list_sessions() -> Response:
     """The caller's live sessions, the one used last first."""
@@ -24,6 +27,7 @@ def list_sessions() -> Response:
 
 
 @bp.delete("/sessions/<session_id>")
+@answers(shapes.Ended)
 @signed_in
 def end_session(session_id: str) -> dict[str, Any]:
     """Sign one device out, perhaps this one; 404 for a session that is not the caller's."""
@@ -35,6 +39,7 @@ def end_session(session_id: str) -> dict[str, Any]:
 
 
 @bp.delete("/sessions")
+@answers(shapes.Ended)
 @signed_in
 def end_other_sessions() -> dict[str, Any]:
     """Sign all other devices out."""
@@ -44,6 +49,7 @@ def end_other_sessions() -> dict[str, Any]:
 
 
 @bp.get("/activity")
+@answers(shapes.Activity, lists=Activity)
 @signed_in
 def list_activity() -> Response:
     """The audit trail, newest first: the caller's, or everybody's for an admin."""

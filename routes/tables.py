@@ -6,14 +6,16 @@ with `{status: "error", msg}`, as their own servers do. Only POST writes.
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from flask import Blueprint, Response, request
 from sqlalchemy import Boolean, Column, DateTime, Select, String, cast
 
+import shapes
 from auth import require_user
 from errors import WharfError, bad_request, known_error
 from models import Category, Comment, Post, Todo, User, count_rows, db, iso, parse_id, rows_of
+from openapi import FORM, answers
 from routes.categories import CategoryChanges, NewCategory
 from routes.comments import CommentChanges, NewComment
 from routes.filters import MAX_CONDITIONS, MAX_LENGTH, any_of
@@ -54,7 +56,33 @@ RESOURCES = {
 }
 
 
+class TableCall(Input):
+    """Words of the query may come in the form too; `data` is JSON."""
+
+    x: str = ""
+    rsc: str = ""
+    id: str = ""
+    data: str = ""
+
+
+TABLE_WORDS = {
+    "x": Literal["list_resources", "list_fields", "get", "save", "delete"],
+    "rsc": Literal["users", "posts", "comments", "categories", "todos"],
+    **dict.fromkeys(("id", "filter", "fields", "filters"), str),
+    **dict.fromkeys(("start", "page_size"), int),
+}
+TABLE_ANSWERS: Any = (
+    shapes.TableRows
+    | list[dict[str, Any]]
+    | shapes.Resources
+    | shapes.TableFields
+    | shapes.TableDone
+    | shapes.TableError
+)
+
+
 @bp.route("", methods=["GET", "POST"])
+@answers(TABLE_ANSWERS, body=TableCall, reads=FORM, query=TABLE_WORDS)
 def act() -> Response:
     """Do what `x` says; the words come in the query, or in a form."""
     user = require_user()

@@ -12,10 +12,12 @@ from flask import Blueprint, Response, g, request
 from pydantic import AliasChoices, Field, field_validator
 from sqlalchemy import case
 
+import shapes
 from auth import end_sessions, note, signed_in
 from erasure import erase
 from errors import WharfError, bad_request, forbidden
 from models import ROLES, OneTimeToken, User, db, parse_id, rows_of
+from openapi import answers
 from passwords import dummy_hash, hash_password
 from routes.lists import answer_list
 from routes.passwords import OLD, require_password
@@ -52,7 +54,7 @@ class Account(Input):
         return None if isinstance(value, str) and not value.strip() else value
 
 
-class Batch(Input):
+class UserIds(Input):
     """`{ids}`."""
 
     ids: Annotated[list[Id], Field(max_length=100)]
@@ -90,6 +92,7 @@ def at(path: str, *methods: str) -> Any:
 
 
 @at("", "GET")
+@answers(shapes.User | shapes.PublicUser, lists=ListedForAdmins)
 @signed_in
 def list_users() -> Response:
     """All accounts, newest first."""
@@ -99,6 +102,7 @@ def list_users() -> Response:
 
 
 @at("/<user_id>", "GET")
+@answers(shapes.User | shapes.PublicUser)
 @signed_in
 def show_user(user_id: str) -> Response:
     """What others may know of a user; all of it for the user and for admins."""
@@ -125,6 +129,7 @@ def is_admin() -> bool:
 
 
 @at("", "POST")
+@answers(shapes.User, 201, 404, body=Account)
 @signed_in
 @idempotent
 def publish_user() -> Response:
@@ -138,6 +143,7 @@ def publish_user() -> Response:
 
 
 @at("", "PUT")
+@answers(shapes.User, 404, 409, body=Account)
 @signed_in
 def update_published() -> Response:
     """Change the account of the `id` in the body."""
@@ -150,6 +156,7 @@ def update_published() -> Response:
 
 
 @at("/<user_id>", "PUT", "PATCH")
+@answers(shapes.User, 409, body=Account)
 @signed_in
 def update_user(user_id: str) -> Response:
     """Change an account, by its user and by admins."""
@@ -161,15 +168,17 @@ def update_user(user_id: str) -> Response:
 
 
 @at("/batch", "DELETE")
+@answers(shapes.DeletedAll, 409, body=UserIds)
 @signed_in
 def delete_users() -> Response:
     """Delete several accounts, all or none; who is not there is deleted already."""
-    ids = {parse_id(user_id) for user_id in parse_body(Batch).ids}
+    ids = {parse_id(user_id) for user_id in parse_body(UserIds).ids}
     users = rows_of(User.existing().where(User.id.in_(ids - {None})).order_by(User.id))
     return delete_all(users, lambda: saved({"ok": True, "ids": [user.id for user in users]}))
 
 
 @at("/<user_id>", "DELETE")
+@answers(shapes.Deleted, 200, 204, 409)
 @signed_in
 def delete_user(user_id: str) -> Response:
     """Delete an account, by its user and by admins; what it said in rooms stays."""

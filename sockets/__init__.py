@@ -20,9 +20,11 @@ from flask import Blueprint, Flask, Response, g, jsonify, request
 from flask_sock import Sock
 from wsproto.utilities import RemoteProtocolError
 
+import shapes
 from auth import current_session
 from errors import WharfError, handle_exception, unauthorized
 from models import db
+from openapi import JSON, answers
 from rate_limits import caller_address
 from sockets import chat, crdt, relay, topics
 from sockets.capacity import Seat
@@ -36,6 +38,7 @@ from sockets.socketio import endpoint
 from sockets.websocket import WebSocket
 
 STREAM = "/api/events"
+STREAM_WORDS = {"topics": str, "since": int}
 
 sock = Sock()
 bp = Blueprint("sockets", __name__)
@@ -95,6 +98,7 @@ def identify() -> None:
 
 
 @bp.get(STREAM)
+@answers(list[shapes.Told], 400, 401, 429, media=(JSON, topics.MIMETYPE), query=STREAM_WORDS)
 def serve_stream() -> Response:
     """Messages on topics as they come, or, with `since`, the latest ones as a JSON array."""
     if "since" in request.args:

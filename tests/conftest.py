@@ -26,6 +26,7 @@ from werkzeug.serving import make_server
 
 from app import QuietHandler, create_app
 from models import db
+from tests import conformance
 
 POSTGRES_URL = os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
 REDIS_URL = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/15")
@@ -150,10 +151,12 @@ def make_app(
 ) -> Iterator[Callable[..., Flask]]:
     """Builds apps on one database, `make_app(PUBLIC_TODOS=False)`; all rows go at the end."""
     apps: list[Flask] = []
+    problems: list[str] = []  # of answers that are not as the document says
 
     def make(serve: str = "app", **overrides: Any) -> Flask:
         settings = {**SETTINGS, "DATABASE_URL": database_url, "STORAGE_URL": f"{tmp_path}/uploads"}
         app = create_app({**settings, **overrides}, serve=serve)
+        conformance.watch(app, problems)
         app.testing = False  # errors are answered as in production
         apps.append(app)
         return app
@@ -168,6 +171,7 @@ def make_app(
             db.session.remove()
             db.engine.dispose()
     delete_rows()
+    assert not problems
 
 
 @pytest.fixture

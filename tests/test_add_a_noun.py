@@ -33,6 +33,10 @@ with app.app_context():
     from models import StoredEvent, db
     told = db.session.query(StoredEvent.topic, StoredEvent.type).all()
     assert told == [("notes", "changed")] * 2, told
+document = client.get("/api/openapi.json").json
+assert set(document["paths"]["/api/notes/{row_id}"]) == {"get", "put", "patch", "delete"}
+note = document["components"]["schemas"]["Note"]
+assert {"id", "author", "createdAt", "text"} <= set(note["properties"])
 assert client.delete(path, headers=headers).status_code == 204
 assert client.get("/api/notes").json == []
 """

@@ -22,6 +22,9 @@ from tests.uploads import UPLOAD, form
 
 PUBLIC = {  # by endpoint: why whoever comes is let in, with whatever token
     "static": "files of the console, the same for everybody",
+    "api_docs.show_document": "tells what there is, and nothing of anybody",
+    "api_docs.show_page": "shows it",
+    "api_docs.show_asset": "the files of that page",
     "pages.show_page": "the console itself, which signs in",
     "pages.show_config": "where the sockets are: asked before the sign-in",
     "health.show_health": "asked by those who watch the server",
