@@ -10,7 +10,7 @@ from sqlalchemy import delete, func, select, update
 
 from auth import end_sessions, note
 from bus import SESSIONS_ENDED
-from events import as_text, chunks, forget_topics, record_removal
+from events import as_text, chunks, forget_topics, record_removal, record_withdrawal
 from models import (
     Collection,
     Comment,
@@ -124,7 +124,8 @@ def forget_drafts(user: User) -> None:
 def forget_collections(user: User) -> None:
     """Delete what the user invented, what others put into it too."""
     for collection in rows_of(select(Collection).where(Collection.owner_id == user.id)):
-        forget_topics([topic for topic, _ in collection.topics])
+        Collection.hold(user.id, collection.name)  # before its items, as every writer does
+        record_withdrawal(collection, collection.topics)
         collection.delete()
     db.session.flush()
 

@@ -19,7 +19,7 @@ from flask import Flask, current_app
 from sqlalchemy import bindparam, event, insert, select, update
 
 from bus import Bus, Event, make_bus
-from models import Job, Member, Message, Room, StoredEvent, Topic, User, db, now, upsert
+from models import Collection, Job, Member, Message, Room, StoredEvent, Topic, User, db, now, upsert
 
 # What clients are told of stored events: nobody may pass for the house that says so.
 RECORDED = {
@@ -64,6 +64,15 @@ def forget_topics(topics: Sequence[str], *but: str) -> None:
     """Empty what was told on these topics, but for events of these types; no seq is missing."""
     told = update(StoredEvent).where(StoredEvent.topic.in_(topics), StoredEvent.type.not_in(but))
     db.session.execute(told.values(type="erased", data="{}"))
+
+
+def record_withdrawal(collection: Collection, topics: Sequence[tuple[str, str]]) -> None:
+    """Collect, for these of its topics, that all items are gone; what was told is forgotten."""
+    keys = db.session.scalars(collection.keys()).all() if topics else []
+    forget_topics([topic for topic, _ in topics])
+    for topic, name in topics:
+        for key in keys:
+            record_change(topic, name, {"id": key}, None)
 
 
 def record_message(room: Room, message: dict[str, Any]) -> None:

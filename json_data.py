@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from jsonschema_rs import Draft202012Validator, RegexOptions
@@ -14,6 +15,8 @@ from errors import WharfError, bad_request
 
 MOST = 2**63  # of a whole number; databases take no more
 MAX_SCHEMA = 20_000  # characters
+MAX_WORK = 1_000_000  # parts of a schema times parts of an item: about 0.1 s
+MAX_TOLD_WORK = 5_000  # the same where each error is told, which takes longer than to find one
 MAX_ERRORS = 10  # told of one item
 REFERENCES = {"$ref", "$dynamicRef", "$recursiveRef"}  # a few of them can take years to follow
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")  # of a field; needs no quotes in a path
@@ -90,17 +93,37 @@ def fetch_nothing(address: str) -> Any:
 
 
 def check_by_schema(schema: Any, data: dict[str, Any]) -> None:
-    """Raise 400 for data that is not as its schema says; None asks for nothing."""
+    """Raise 400 for data that is not as its schema says; None asks for nothing.
+
+    Of large data only the first error is told, and 413 is raised for what takes too long to check.
+    """
     if schema is None:
         return
+    work = count_parts(schema) * count_parts(data)
+    if work > MAX_WORK:
+        raise WharfError(413, "This is too much to be checked by the schema of the collection")
     errors: dict[str, list[str]] = {}
-    for count, error in enumerate(validator(json.dumps(schema)).iter_errors(data)):
-        if count == MAX_ERRORS:
-            break
+    for error in find_errors(validator(json.dumps(schema)), data, work <= MAX_TOLD_WORK):
         field = ".".join(map(str, error.instance_path)) or "body"
         errors.setdefault(field, []).append(first_line(error)[:500])
     for field, texts in errors.items():
         raise bad_request(f"{field}: {texts[0]}", errors)
+
+
+def find_errors(checker: Draft202012Validator, data: Any, all_of_them: bool) -> list[SchemaError]:
+    """What is wrong with data: MAX_ERRORS at most, or the first alone."""
+    if all_of_them:
+        return list(islice(checker.iter_errors(data), MAX_ERRORS))
+    try:
+        checker.validate(data)
+    except SchemaError as error:
+        return [error]
+    return []
+
+
+def count_parts(value: Any) -> int:
+    """How many values it holds, itself among them."""
+    return 1 + sum(count_parts(part) for _, part in parts_of(value))
 
 
 def first_line(error: Exception) -> str:

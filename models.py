@@ -925,7 +925,10 @@ class Collection(db.Model):
     LISTED = {"id", "owner_id", "name", "access", "count", "created_at", "updated_at"}
     SEARCHED = ("name",)
     ORDER = ("name",)
-    TAKEN = {"users", "rooms", "messages", "files", "jobs", "notifications"}  # beside nouns
+    TAKEN = {  # beside the names of nouns: other tables, and topics that mean something else
+        *("users", "rooms", "messages", "files", "jobs", "notifications", "notification"),
+        *("auth", "sse", "sys", "topics", "user", "ws"),
+    }
     WORD = re.compile(r"([1-9][0-9]{0,9}:)?(?P<name>[A-Za-z][A-Za-z0-9_-]{0,63})")
     MOST = 100  # collections of one owner
     MOST_ITEMS = 10_000
@@ -960,11 +963,14 @@ class Collection(db.Model):
         known = (cls.owner_id == owner_id) & (cls.name == name)
         held = update(cls).where(known).values(name=cls.name, updated_at=cls.updated_at)
         if db.session.scalar(held.returning(cls.id)) is None:
+            owner = select(User.id).where(User.id == owner_id).with_for_update(key_share=True)
+            db.session.execute(owner)  # who counts the same at this moment waits
             own = select(cls.id).where(cls.owner_id == owner_id)
             if count_rows(own, cls.MOST) == cls.MOST:
                 raise WharfError(409, f"{cls.MOST} collections are enough", "too_many")
             new = upsert(cls).values(owner_id=owner_id, name=name)
-            db.session.execute(new.on_conflict_do_nothing())
+            same_name: dict[str, Any] = {"index_elements": ["owner_id", "name"]}
+            db.session.execute(new.on_conflict_do_update(**same_name, set_={"name": name}))
         same = select(cls).where(known).with_for_update()
         return db.session.scalars(same, execution_options={"populate_existing": True}).one()
 
@@ -975,6 +981,16 @@ class Collection(db.Model):
         if self.access != "private":
             ways.append(Items(self.owner_id, self.name, self.access))
         return [(items.topic, items.word) for items in ways]
+
+    def lock(self) -> bool:
+        """Hold it until the commit and read it anew; False when it is gone."""
+        same = {"name": Collection.name, "updated_at": Collection.updated_at}
+        held = update(Collection).where(Collection.id == self.id).values(same)
+        options = {"synchronize_session": False}
+        found = db.session.scalar(held.returning(Collection.id), execution_options=options)
+        if found is not None:
+            db.session.refresh(self)
+        return found is not None
 
     def keys(self) -> Select[Any]:
         """The keys of its items."""
@@ -1067,8 +1083,13 @@ class Item(Record, db.Model):
         return len(json.dumps(self.data, ensure_ascii=False)) if self.data is not None else 0
 
     def lock(self) -> bool:
-        """Hold the row, and before it the collection, which counts."""
-        Collection.hold(self.collection.owner_id, self.collection.name)
+        """Hold the row, and before it the collection, which counts; raises 409 when who may use
+        that has changed since the row was read."""
+        access = self.collection.access
+        if not self.collection.lock():
+            return False
+        if self.collection.access != access:
+            raise WharfError(409, "This is shared with others than before, try again")
         return super().lock()
 
     def delete(self) -> None:

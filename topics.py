@@ -1,9 +1,10 @@
 """Topic messages: what the bus within a page sends and hears (docs/frontends/larc.md#topics).
 
-A message is `{topic, data, retain?}`, a topic a few segments, as in `cart.item.added`. The first
-one says who hears it: `user.<id>` and the names of tables are personal, what is the page's own
-business goes nowhere, all else reaches everybody with an account. Messages are stored as events, so
-sockets and streams tell them alike and resume; other events are worded as topic messages too.
+A message is `{topic, data, retain?}`, a topic a few segments, as in `cart.added`. They say who
+hears it: `user.<id>`, the names of tables and what a connector says of the rows of any other
+resource, `notes.item.saved`, are personal, what is the page's own business goes nowhere, all else
+reaches everybody with an account. Messages are stored as events, so sockets and streams tell them
+alike and resume; other events are worded as topic messages too.
 """
 
 import contextlib
@@ -99,7 +100,7 @@ def audience_of(topic: str, user: User | None) -> str:
         return ""
     if user is None and not current_app.config["ANONYMOUS_CHAT"]:
         raise unauthorized("No token provided")
-    if first != "user" and first not in PERSONAL and not is_collection(first, user):
+    if first != "user" and first not in PERSONAL and not is_of_rows(topic):
         return SHARED
     if user is None:
         raise unauthorized("No token provided")
@@ -108,11 +109,11 @@ def audience_of(topic: str, user: User | None) -> str:
     return user.topic
 
 
-def is_collection(name: str, user: User | None) -> bool:
-    """Whether items have this name: a page forwards what it was told of them, to nobody else."""
-    if user is None or not Items.is_word(name):
-        return False
-    return ":" in name or Collection.find(user, name) is not None
+def is_of_rows(topic: str) -> bool:
+    """Whether a topic is of the rows of a collection, there already or not: who forwards what a
+    page says of its own shall not tell it to others, nor what others take for theirs."""
+    name, _, rest = topic.partition(".")
+    return Items.is_word(name) and rest.partition(".")[0] in ("item", "list")
 
 
 def audiences(user: User | None, patterns: "Patterns") -> list[str]:
@@ -230,17 +231,20 @@ def words_of(message: TopicMessage) -> bytes:
     return json.dumps([message.topic, message.data], sort_keys=True).encode()
 
 
+def is_made(name: str, user: User | None) -> bool:
+    """Whether items have this name."""
+    return ":" in name or (user is not None and Collection.find(user, name) is not None)
+
+
 def keep(audience: str, message: TopicMessage, user: User | None) -> None:
     """Keep the message for those who come later; one without data ends that.
 
     Not of tables: a page forwards what it was told, and rows may be gone.
     """
     first = message.topic.partition(".")[0]
-    if first in TABLES or is_collection(first, user):
-        return
     if message.data is None:
         Retained.drop(audience, message.topic)
-    else:
+    elif first not in TABLES and not (is_of_rows(message.topic) and is_made(first, user)):
         Retained.keep(audience, message.topic, message.data)
 
 
@@ -299,9 +303,9 @@ def poll(user: User | None, patterns: Patterns, since: int) -> list[dict[str, An
     after = datetime.fromtimestamp(since / 1000, UTC).replace(tzinfo=None)
     rows: list[StoredEvent] = []
     for audience in audiences(user, patterns):
-        told = select(StoredEvent).where(StoredEvent.topic == audience)
-        newest = rows_of(told.order_by(StoredEvent.seq.desc()).limit(POLLED))
-        rows += [row for row in newest if row.created_at > after]
+        new = StoredEvent.created_at > after
+        told = select(StoredEvent).where(StoredEvent.topic == audience, new)
+        rows += rows_of(told.order_by(StoredEvent.seq.desc()).limit(POLLED))
     found = []
     for row in sorted(rows, key=lambda row: row.id):
         message = worded(Event(row.topic, row.type, json.loads(row.data), row.seq))

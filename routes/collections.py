@@ -13,7 +13,7 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 import shapes
 from auth import current_user, signed_in
 from errors import not_found
-from events import forget_topics, record_change
+from events import record_withdrawal
 from json_data import check_schema
 from models import Collection, Item, Items, User, db, rows_of
 from openapi import Answers, answers
@@ -60,6 +60,8 @@ class NewItem(Input):
     @classmethod
     def gather(cls, fields: Any) -> Any:
         """Keep all fields but the id together."""
+        if not isinstance(fields, dict):
+            return fields
         data = {name: value for name, value in fields.items() if name != "id"}
         return {"id": fields.get("id"), "data": data}
 
@@ -71,7 +73,7 @@ class ItemChanges(NewItem):
     @classmethod
     def gather(cls, fields: Any) -> Any:
         """Keep all fields together; the address says which item it is."""
-        return {"data": fields}
+        return {"data": fields} if isinstance(fields, dict) else fields
 
 
 class Settings(Input):
@@ -156,11 +158,13 @@ def change_settings() -> Response:
     Items that are there stay as they are. Who may not read them any longer is told that they are
     gone.
     """
-    form = parse_body(Settings)
-    collection = own_items().hold()
+    form, shelf = parse_body(Settings), own_items()
+    if not shelf.is_made():
+        require_match(None)
+    collection = shelf.hold()
     require_match(collection.to_dict())
     if form.access != collection.access and "access" in form.model_fields_set:
-        withdraw(collection, collection.topics[1:])
+        record_withdrawal(collection, collection.topics[1:])
         collection.access = form.access
     if "schema_" in form.model_fields_set:
         if form.schema_ is not None:
@@ -176,7 +180,8 @@ def change_settings() -> Response:
 def delete_collection() -> Response:
     """Delete it with all its items."""
     collection = Collection.hold(g.user.id, load_own().name)
-    withdraw(collection, collection.topics)
+    require_match(collection.to_dict())
+    record_withdrawal(collection, collection.topics)
     collection.delete()
     return deleted(collection.id)
 
@@ -195,12 +200,3 @@ def load_own() -> Collection:
     if collection is None:
         raise not_found("collection")
     return collection
-
-
-def withdraw(collection: Collection, topics: list[tuple[str, str]]) -> None:
-    """Tell on these topics that all items are gone, and forget what was told of them there."""
-    keys = db.session.scalars(collection.keys()).all() if topics else []
-    forget_topics([topic for topic, _ in topics])
-    for topic, name in topics:
-        for key in keys:
-            record_change(topic, name, {"id": key}, None)

@@ -4,6 +4,7 @@ Columns are those a model lists (`LISTED`), by their name or its camelCase; `q` 
 names in `SEARCHED`. A value counts as the type of its column; what does not fit is 400.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -33,11 +34,12 @@ from validation import parse_json
 
 OBJECT = "[object Object]"  # what connectors make of an object in a query
 NO_VALUE = {"", "null", "undefined", OBJECT}
+NUMBER = re.compile(r"-?[0-9]{1,300}(\.[0-9]{1,300})?([eE][+-]?[0-9]{1,3})?")
 MAX_LENGTH = 4000  # of `where`: so it has no more conditions than a database takes
 MAX_DEPTH = 5  # of AND and OR within each other
 MAX_CONDITIONS = 50  # of one request: each is looked for in every row
+MAX_FIELDS = 10  # of those on fields of JSON, which is read anew for each
 MAX_SEARCHED = 10_000  # characters of `q`; SQLite takes 50,000 bytes
-MAX_NUMBER = 1e300
 MAX_MOMENTS = 100  # times that one column is compared with
 LISTS = {"in", "notIn"}
 LIKE = {"contains": "icontains", "startsWith": "istartswith", "endsWith": "iendswith"}
@@ -46,6 +48,7 @@ LIKE = {"contains": "icontains", "startsWith": "istartswith", "endsWith": "iends
 def filter_by(statement: Select[Any], model: Any, words: set[str]) -> Select[Any]:
     """Let through what the query asks for, by its keys that are none of `words`; raises 400."""
     related = getattr(model, "RELATED", {})
+    count = 0
     for name, values in request.args.lists():
         if name in related:
             if given := [value for value in values if value not in NO_VALUE]:
@@ -57,9 +60,11 @@ def filter_by(statement: Select[Any], model: Any, words: set[str]) -> Select[Any
         nothing = {OBJECT, ""} if isinstance(column.type, String) else {OBJECT}
         if values := [value for value in values if value not in nothing]:
             statement = statement.where(any_of(column, name, values))
+            count += 1
     trees = [tree for name in ("where", "filters") if (tree := parse_tree(name)) is not None]
-    if sum(map(count_conditions, trees)) > MAX_CONDITIONS:
-        raise refused("where", f"{MAX_CONDITIONS} conditions are enough")
+    most = MAX_FIELDS if hasattr(model, "field") else MAX_CONDITIONS
+    if count + sum(map(count_conditions, trees)) > most:
+        raise refused("where", f"{most} conditions are enough")
     for tree in trees:
         statement = statement.where(all_of(tree, model))
     return statement
@@ -172,6 +177,9 @@ def negate(wanted: Any) -> Any:
 def any_of(column: Any, name: str, values: Sequence[Any]) -> Any:
     """Whether the column holds one of `values`; raises 400."""
     known = [coerce(column, name, value) for value in values]
+    if isinstance(column, Field):
+        numbers = [float(word) for word in known if NUMBER.fullmatch(word)]
+        return or_(column.text.in_(known), column.number.in_(numbers))
     if not isinstance(column.type, DateTime):
         return column.in_(known)
     if len(known) > MAX_MOMENTS:
@@ -197,7 +205,7 @@ def coerce(column: Any, name: str, value: Any) -> Any:
     if scalar and isinstance(column.type, String):
         return word.replace("\0", "")
     if isinstance(value, int | float) and isinstance(column.type, Float):
-        return float(min(max(value, -MAX_NUMBER), MAX_NUMBER))
+        return float(value)
     if scalar and isinstance(column.type, DateTime) and (moment := parse_moment(word)):
         return moment
     raise refused(name, f"{name} cannot be {word[:40]}")

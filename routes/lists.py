@@ -26,6 +26,7 @@ from validation import parse_json
 MAX_ITEMS = 1000
 PAGE_SIZE = 20
 COUNTED = 10_000  # rows; to count more takes ever longer
+MAX_SORTS = 5
 SCANNED = 100_000  # rows that are looked through for what no index leads to
 CURSOR = "W"  # what each cursor begins with: a list, in base64
 PAGING_WORDS = {"page", "limit", "size", "cursor", "next"}
@@ -211,7 +212,10 @@ def value_of(key: Key, value: Any) -> Any:
 
 def sort_keys(model: Any, order: Sequence[Key], by_id: Any) -> list[Key]:
     """What `sort` or `orderBy` ask for, else `order`; newest first among equals. Raises 400."""
-    chosen = [key for word in sort_words() for key in sort_key(model, word)] or order
+    words = sort_words()
+    if len(words) > MAX_SORTS:
+        raise refused("orderBy", f"{MAX_SORTS} columns to sort by are enough")
+    chosen = [key for word in words for key in sort_key(model, word)] or order
     keys: dict[str, Key] = {}
     for key in (*chosen, Key("id", by_id, is_descending=True)):
         keys.setdefault(key.name, key)

@@ -23,6 +23,7 @@ from validation import Input, Plain, RequiredText
 
 PUBLIC = "public"  # the topic of chat to all sockets, visitors' too
 EVERYBODY = "everybody"  # of what only users hear
+MAX_TABLES = 100  # watched by one socket
 MAX_WATCHES = 20  # of one table by one socket
 
 Short = Annotated[str, StringConstraints(max_length=500), Plain]
@@ -101,6 +102,8 @@ def watch(connection: Connection, frame: Subscribe) -> tuple[int, dict[str, Any]
     topic = model.topic_of(connection.user)
     wanted = watch_of(part, model)
     before = state.asked(name)
+    if not before and len(state.watches) >= MAX_TABLES:
+        raise bad_request(f"{MAX_TABLES} tables are enough", code="too_many")
     if wanted not in before and len(before) >= MAX_WATCHES:
         raise bad_request(f"{MAX_WATCHES} subscriptions to a table are enough", code="too_many")
     row = part.id is not None and model.find(part.id, connection.user)

@@ -7,6 +7,7 @@ the schema does not name fails it too.
 import json
 from functools import cache
 from typing import Any
+from urllib.parse import quote
 
 import jsonschema_rs
 from flask import Flask, Response, request
@@ -14,6 +15,7 @@ from flask import Flask, Response, request
 import openapi
 from app import create_app
 
+ADDRESS = "urn:wharf"  # of the document, among schemas
 MAX_BYTES = 50_000  # of a body that is looked at
 NOT_DESCRIBED = {405, 426, 500}  # of no operation, for what is no socket, and bugs that tests make
 
@@ -84,9 +86,19 @@ def content_of(at: tuple[str, str], status: str) -> dict[str, Any]:
 @cache
 def validator(at: tuple[str, str], status: str) -> Any:
     """What checks the JSON of a response."""
-    schema = content_of(at, status)[openapi.JSON]["schema"]
-    components = {"schemas": described()["components"]["schemas"]}
-    return jsonschema_rs.Draft202012Validator({**schema, "components": components})
+    path, method = at
+    response = operations()[at]["responses"][status]
+    place = f"/paths/{path.replace('/', '~1')}/{method}/responses/{status}"
+    place = response.get("$ref", f"#{place}") + "/content/application~1json/schema"
+    return jsonschema_rs.Draft202012Validator(
+        {"$ref": f"{ADDRESS}{quote(place, safe='#/~')}"}, registry=registry()
+    )
+
+
+@cache
+def registry() -> Any:
+    """Where the schemas refer to each other: once for all that check by them."""
+    return jsonschema_rs.Registry([(ADDRESS, described())], draft=jsonschema_rs.Draft202012)
 
 
 def close(schema: Any) -> Any:

@@ -1,6 +1,7 @@
 """Collections: nouns that apps invent (routes/collections.py)."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -10,6 +11,7 @@ from flask.testing import FlaskClient
 
 from models import Collection, Item, StoredEvent, db
 from tests.conftest import Account, Server, assert_error
+from tests.races import before_lock
 from tests.streams import STREAM, Stream
 
 COLLECTIONS = "/api/collections"
@@ -461,12 +463,16 @@ def test_deletion_is_told_and_who_watches_one_item_hears_of_no_other(
 
 
 def test_deleted_account_takes_its_collections_along(
-    client: FlaskClient, app: Flask, ann: Account, bob: Account
+    client: FlaskClient, app: Flask, server: Server, ann: Account, bob: Account
 ) -> None:
     share(client, ann, "shared")
     make_note(client, ann, text="secret")
+    peer = server.connect("/ws", bob)
+    subscribe(peer, f"{ann.user['id']}:notes")
     client.post(shared_address(ann), json={"text": "Bob's"}, headers=bob.headers)
+    assert peer.expect("database_change")["event"] == "INSERT"
     client.delete(f"/api/users/{ann.user['id']}", headers=ann.headers)
+    assert peer.expect("database_change")["event"] == "DELETE"
     assert_error(client.get(shared_address(ann), headers=bob.headers), 404)
     with app.app_context():
         assert db.session.query(Item).count() == db.session.query(Collection).count() == 0
@@ -520,3 +526,159 @@ def test_stream_goes_on_where_it_was(client: FlaskClient, server: Server, ann: A
     client.post(STREAM, json={"topic": "mark", "data": 4}, headers=ann.headers)
     assert [event.data["topic"] for event in again.until("mark")] == ["notes.item.state.c"]
     again.close()
+
+
+def test_what_is_said_of_rows_reaches_its_user_alone(
+    client: FlaskClient, server: Server, ann: Account, bob: Account
+) -> None:
+    client.post(f"{COLLECTIONS}/cart", json={}, headers=ann.headers)
+    for topic in ("notes.item.save", "cart.item.state.1", f"{ann.user['id']}:cart.list.state"):
+        body = {"topic": topic, "data": {"item": topic}, "retain": True}
+        client.post(STREAM, json=body, headers=bob.headers)
+    stream = hear(server, ann, lastEventId="0", events="message")
+    client.post(STREAM, json={"topic": "mark"}, headers=ann.headers)
+    told = {event.data["topic"] for event in stream.until("mark")}
+    assert not told & {"notes.item.save", "cart.item.state.1", f"{ann.user['id']}:cart.list.state"}
+    stream.close()
+
+
+# Worst cases
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ({"items": {"allOf": [{"type": "string"}] * 800}}, [0] * 30_000),
+        ({"patternProperties": {f"a{n}": {"type": "null"} for n in range(500)}},
+         {f"a{n}": 0 for n in range(8_000)}),
+        ({"items": {"anyOf": [{"type": "string"}] * 900}}, ["x"] * 20_000),
+    ],
+)  # fmt: skip
+def test_schema_that_takes_long_is_not_tried(
+    client: FlaskClient, ann: Account, part: Any, value: Any
+) -> None:
+    schema = {"properties": {"v": part}}
+    settings = client.put(f"{NOTES}/settings", json={"schema": schema}, headers=ann.headers)
+    assert settings.status_code == 200
+    assert_error(client.post(NOTES, json={"v": value}, headers=ann.headers), 413)
+
+
+def test_of_large_data_the_first_error_is_told(client: FlaskClient, ann: Account) -> None:
+    schema = {"properties": {"v": {"items": {"type": "string"}}}}
+    client.put(f"{NOTES}/settings", json={"schema": schema}, headers=ann.headers)
+    for size, count in ((100, 10), (5_000, 1)):
+        response = client.post(NOTES, json={"v": [0] * size}, headers=ann.headers)
+        assert len(assert_error(response, 400)["errors"]) == count
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "&".join(f"f{n}=1" for n in range(11)),
+        "&".join(f"f{n}=1" for n in range(2_000)),
+        'where={"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"OR":[{"i":1},{"j":1},{"k":1}]}',
+        'orderBy=[{"a":"asc"},{"b":"asc"},{"c":"asc"},{"d":"asc"},{"e":"asc"},{"f":"asc"}]',
+    ],
+)
+def test_query_of_many_fields_is_refused(client: FlaskClient, ann: Account, query: str) -> None:
+    make_note(client, ann, a=1)
+    assert_error(client.get(f"{NOTES}?{query}", headers=ann.headers), 400, "invalid_input")
+
+
+@pytest.mark.parametrize("item", [1, None, "x", [], True])
+def test_batch_of_what_are_no_items_is_400(client: FlaskClient, ann: Account, item: Any) -> None:
+    body = {"items": [{}, item]}
+    response = client.post(f"{NOTES}/batch", json=body, headers=ann.headers)
+    assert "items.1" in assert_error(response, 400)["errors"]
+
+
+def test_large_numbers_have_pages_too(client: FlaskClient, ann: Account) -> None:
+    for number in (1e308, 1e301, 1e302, -1e308, 0.1 + 0.2):
+        make_note(client, ann, n=number)
+    found, following = [], ""
+    while following is not None:
+        query = f"sort=n&limit=1&next={following}"
+        page = client.get(f"{NOTES}?{query}", headers=ann.headers).json
+        found += [item["n"] for item in page["items"]]
+        following = page["next"]
+    assert found == [-1e308, 0.1 + 0.2, 1e301, 1e302, 1e308]
+    for number in found:
+        assert len(ids(client, ann, f'where={{"n":{number}}}'.replace("+", "%2B"))) == 1
+
+
+def test_change_under_way_while_it_is_unshared_is_refused(
+    client: FlaskClient, ann: Account, bob: Account, monkeypatch: Any
+) -> None:
+    make_note(client, ann, id="n", text="old")
+    share(client, ann, "shared")
+    other = client.application.test_client()
+
+    def keep_to_oneself() -> None:
+        share(other, ann, "private")
+        other.put(f"{NOTES}/n", json={"text": "secret"}, headers=ann.headers)
+
+    before_lock(monkeypatch, Item, keep_to_oneself)
+    address = f"{shared_address(ann)}/n"
+    response = client.put(address, json={"text": "Bob's"}, headers=bob.headers)
+    assert "secret" not in str(assert_error(response, 409))
+    assert client.get(f"{NOTES}/n", headers=ann.headers).json["text"] == "secret"
+
+
+def test_change_under_way_makes_no_collection_that_was_deleted(
+    client: FlaskClient, ann: Account, bob: Account, monkeypatch: Any
+) -> None:
+    other = client.application.test_client()
+
+    def take_away() -> None:
+        other.delete(f"{NOTES}/settings", headers=ann.headers)
+
+    for method, status in ((client.put, 404), (client.delete, 204)):
+        make_note(client, ann, id="n")
+        share(client, ann, "shared")
+        before_lock(monkeypatch, Item, take_away)
+        response = method(f"{shared_address(ann)}/n", json={}, headers=bob.headers)
+        assert response.status_code in (status, 200)
+        assert client.get(COLLECTIONS, headers=ann.headers).json == []
+
+
+def test_settings_of_what_is_not_there_match_nothing(client: FlaskClient, ann: Account) -> None:
+    match = {**ann.headers, "If-Match": "*"}
+    assert_error(client.put(f"{NOTES}/settings", json={}, headers=match), 412)
+    make_note(client, ann, n=1)
+    match["If-Match"] = '"another"'
+    assert_error(client.delete(f"{NOTES}/settings", headers=match), 412)
+    assert len(client.get(NOTES, headers=ann.headers).json) == 1
+
+
+def test_socket_watches_so_many_tables(client: FlaskClient, server: Server, ann: Account) -> None:
+    peer = server.connect("/ws", ann)
+    for number in range(100):
+        subscribe(peer, f"n{number}")
+    peer.send("subscribe", payload={"table": "one-more"})
+    assert peer.expect("error")["code"] == "too_many"
+
+
+def test_writers_at_once_count_right(
+    app: Flask, client: FlaskClient, ann: Account, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(Collection, "MOST", 3)
+    other = app.test_client(use_cookies=False)
+
+    def write(number: int) -> int:
+        if number % 5 == 4:
+            other.delete(f"{NOTES}/settings", headers=ann.headers)
+        elif number % 5 == 3:
+            other.post(f"{COLLECTIONS}/c{number}", json={}, headers=ann.headers)
+        key = {"id": f"n{number % 2}", "text": "x" * number}
+        return other.post(NOTES, json=key, headers=ann.headers).status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        statuses = set(pool.map(write, range(60)))
+    assert statuses <= {201, 409, 503}, statuses
+    with app.app_context():
+        collections = db.session.query(Collection).all()
+        assert len(collections) <= 3
+        for collection in collections:
+            items = db.session.query(Item).filter_by(collection_id=collection.id).all()
+            sizes = sum(item.size() for item in items)
+            assert (collection.count, collection.characters) == (len(items), sizes)

@@ -1,7 +1,6 @@
 """What every noun's routes do alike: batches, conditions, races, and telling (routes/nouns.py)."""
 
 import json
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,6 +12,7 @@ from sqlalchemy import func, select
 import models
 from models import Authored, Category, Comment, ContextRule, Post, StoredEvent, Todo, db
 from tests.conftest import Account, assert_error
+from tests.races import before_lock
 
 KEY = {"Idempotency-Key": "k"}
 
@@ -148,26 +148,13 @@ def test_deletion_of_what_is_not_there_is_412_under_a_condition(
     assert_error(client.delete("/api/todos/77", headers={"If-Match": tag}), 412)
 
 
-def before_lock(monkeypatch: pytest.MonkeyPatch, work: Callable[[], Any]) -> None:
-    """Let another caller do something just before the next request locks its todo."""
-    lock = Todo.lock
-
-    def be_late(row: Todo) -> bool:
-        monkeypatch.setattr(Todo, "lock", lock)
-        with ThreadPoolExecutor(1) as pool:  # a context of its own
-            pool.submit(work).result(10)
-        return lock(row)
-
-    monkeypatch.setattr(Todo, "lock", be_late)
-
-
 def test_of_two_writers_who_read_the_same_one_wins(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = f"/api/todos/{client.post('/api/todos', json={'title': 'a'}).json['id']}"
     headers = {"If-Match": client.get(path).headers["ETag"]}
     other, body = client.application.test_client(), {"title": "b"}
-    before_lock(monkeypatch, lambda: other.put(path, json=body, headers=headers))
+    before_lock(monkeypatch, Todo, lambda: other.put(path, json=body, headers=headers))
     assert_error(client.put(path, json={"title": "c"}, headers=headers), 412)
     assert client.get(path).json["title"] == "b"
 
@@ -177,7 +164,7 @@ def test_what_is_told_is_what_is_stored_whoever_writes_at_the_same_time(
 ) -> None:
     path = f"/api/todos/{client.post('/api/todos', json={'title': 'a'}).json['id']}"
     other = client.application.test_client()
-    before_lock(monkeypatch, lambda: other.patch(path, json={"completed": True}))
+    before_lock(monkeypatch, Todo, lambda: other.patch(path, json={"completed": True}))
     client.patch(path, json={"title": "b"})
     stored = client.get(path).json
     assert (stored["title"], stored["completed"]) == ("b", True)
@@ -189,7 +176,7 @@ def test_deletion_tells_the_row_as_it_was_at_the_end(
 ) -> None:
     path = f"/api/todos/{client.post('/api/todos', json={'title': 'a'}).json['id']}"
     other = client.application.test_client()
-    before_lock(monkeypatch, lambda: other.patch(path, json={"title": "b"}))
+    before_lock(monkeypatch, Todo, lambda: other.patch(path, json={"title": "b"}))
     assert client.delete(path).status_code == 204
     assert told(app, "todos")[-1][1]["title"] == "b"
 
