@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from flask import Blueprint, Flask, Response, request
+from flask import Blueprint, Flask, Request, Response, request
+from flask.sessions import SessionInterface
 from flask_migrate import Migrate, upgrade
 from sqlalchemy import make_url
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -54,6 +55,13 @@ SECURITY_HEADERS = {
 }
 
 
+class NoSession(SessionInterface):
+    """Flask's own session in a cookie: nothing is kept there, so none is read (auth.py)."""
+
+    def open_session(self, app: Flask, request: Request) -> None:
+        """None, which Flask takes for an empty one that cannot be written."""
+
+
 def create_app(overrides: dict[str, Any] | None = None, serve: Serve = "app") -> Flask:
     """Build the app; changes nothing on disk.
 
@@ -61,6 +69,7 @@ def create_app(overrides: dict[str, Any] | None = None, serve: Serve = "app") ->
     `socket` answers sockets, `app` both.
     """
     app = Flask("app", root_path=str(Path(__file__).parent))
+    app.session_interface = NoSession()
     load_config(app, overrides)
     set_up_logging(app)
     set_up_database(app)

@@ -62,21 +62,18 @@ def has_csrf_token(session: Session) -> bool:
         return False
 
 
-def allow_credentials(response: Response) -> Response:
+def allow_credentials(response: Response) -> None:
     """Let pages of allowed origins call with the cookie; all others only without."""
-    origin = request.headers.get("Origin")
-    if origin and is_allowed_origin(origin):
+    origin = request.headers["Origin"]
+    if is_allowed_origin(origin):
         response.access_control_allow_origin = origin
         response.access_control_allow_credentials = True
-    response.vary.add("Origin")
-    return response
 
 
 def init_app(app: Flask) -> None:
     """Answer pages of CORS_ORIGINS, of all origins when there are none, and of localhost."""
     listed = app.config["CORS_ORIGINS"]
     public = not listed or "*" in listed
-    app.after_request(allow_credentials)  # registered first, so it runs after what CORS adds
     CORS(
         app,
         origins="*" if public else [*listed, LOCAL_PAGES],
@@ -85,3 +82,14 @@ def init_app(app: Flask) -> None:
         expose_headers=EXPOSED.split(", "),
         max_age=PREFLIGHT_SECONDS,
     )
+    add_headers = app.after_request_funcs[None].pop()  # CORS has put it there
+
+    @app.after_request
+    def answer_page(response: Response) -> Response:
+        if "Origin" not in request.headers:  # nobody would read them (bench/)
+            response.headers.add("Vary", "Origin")
+            return response
+        add_headers(response)
+        allow_credentials(response)
+        response.vary.add("Origin")
+        return response
