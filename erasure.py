@@ -124,7 +124,7 @@ def forget_drafts(user: User) -> None:
 def forget_collections(user: User) -> None:
     """Delete what the user invented, what others put into it too."""
     for collection in rows_of(select(Collection).where(Collection.owner_id == user.id)):
-        Collection.hold(user.id, collection.name)  # before its items, as every writer does
+        collection.lock()  # before its items, as every writer does
         record_withdrawal(collection, collection.topics)
         collection.delete()
     db.session.flush()

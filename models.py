@@ -11,10 +11,11 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from typing import Any
+from functools import cache, lru_cache, wraps
+from typing import Any, NamedTuple
 from urllib.parse import quote
 from uuid import uuid4
+from weakref import WeakSet
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
@@ -152,6 +153,14 @@ ROLES: dict[str, dict[str, Any]] = {
 }
 
 
+def is_allowed(role: str, resource: str, action: str) -> bool:
+    """Whether `role` allows `action` on `resource`."""
+    return any(
+        known in ("*", resource) and what in ("*", action)
+        for known, what in ROLES[role]["permissions"]
+    )
+
+
 def describe_permission(resource: str, action: str) -> dict[str, str]:
     """A permission as pages read it (docs/frontends/brolostack.md)."""
     return {
@@ -210,10 +219,7 @@ class User(db.Model):
 
     def may(self, resource: str, action: str) -> bool:
         """Whether the role of this user allows `action` on `resource`."""
-        return any(
-            known in ("*", resource) and what in ("*", action)
-            for known, what in ROLES[self.role]["permissions"]
-        )
+        return is_allowed(self.role, resource, action)
 
     def permissions(self) -> list[dict[str, str]]:
         """What the role allows, as pages read it."""
@@ -315,6 +321,33 @@ class Session(db.Model):
         }
 
 
+class Caller(NamedTuple):
+    """What reading asks of a user: a row without the object around it."""
+
+    id: int
+    role: str
+    seen_at: datetime  # when the session was last used, as far as that is kept
+
+    @classmethod
+    def find(cls, session_id: str) -> "Caller | None":
+        """Whose live session this is."""
+        row = db.session.connection().execute(find_caller(), {"id": session_id}).first()
+        return cls(*row) if row else None
+
+    def may(self, resource: str, action: str) -> bool:
+        """Whether the role of this user allows `action` on `resource`."""
+        return is_allowed(self.role, resource, action)
+
+
+@cache
+def find_caller() -> Any:
+    """Finds who has the live session `id`; built once, since every request asks (bench/)."""
+    user, session = User.__table__, Session.__table__
+    known = select(user.c.id, user.c.role, session.c.seen_at)
+    known = known.join(session, session.c.user_id == user.c.id)
+    return known.where(session.c.id == bindparam("id"), session.c.ended_at.is_(None))
+
+
 @cache
 def find_session() -> Any:
     """Finds the live session `id` with its user; built once, since every request asks (bench/)."""
@@ -407,6 +440,40 @@ class Activity(db.Model):
 
 # Records: what the nouns of routes/ share, and the nouns
 
+KEPT: WeakSet[Any] = WeakSet()  # statements that are built once, as most time goes into building
+
+
+def per_viewer(build: Any) -> Any:
+    """Decorator: build a statement once for each viewer; of the user it uses id and role alone."""
+
+    @lru_cache(maxsize=1024)
+    def keep(cls: Any, viewer: tuple[int, str] | None) -> Any:
+        statement = build(cls, User(id=viewer[0], role=viewer[1]) if viewer else None)
+        KEPT.add(statement)
+        return statement
+
+    @wraps(build)
+    def kept(cls: Any, user: Any) -> Any:
+        return keep(cls, (user.id, user.role) if user else None)
+
+    return kept
+
+
+def derive(statement: Any, make: Any, *more: Any) -> Any:
+    """What `make(statement, *more)` is: made once, if the statement is one that is kept."""
+    return derive_once(statement, make, *more) if statement in KEPT else make(statement, *more)
+
+
+@lru_cache(maxsize=2048)
+def derive_once(statement: Any, make: Any, *more: Any) -> Any:
+    """What `derive` makes."""
+    return make(statement, *more)
+
+
+def with_id(statement: Any, model: Any) -> Any:
+    """The row `row_id` of a statement."""
+    return statement.where(model.id == bindparam("row_id"))
+
 
 class Record:
     """What the rows of a noun share: an id, times, and rules that a noun may replace.
@@ -440,6 +507,7 @@ class Record:
         return parse_id(row_id)
 
     @classmethod
+    @per_viewer
     def visible_to(cls, user: User | None) -> Select[Any]:
         """The rows `user`, or nobody in particular, may read; here all."""
         return select(cls)
@@ -447,7 +515,8 @@ class Record:
     @classmethod
     def find(cls, row_id: str | int, user: User | None) -> Any:
         """The row, if `user` may read it."""
-        return db.session.scalar(cls.visible_to(user).where(cls.id == parse_id(row_id)))
+        statement = derive(cls.visible_to(user), with_id, cls)
+        return db.session.scalar(statement, {"row_id": parse_id(row_id)})
 
     @classmethod
     def identified(cls, ids: Iterable[str]) -> Any:
@@ -498,13 +567,7 @@ class Record:
 
         So what is told is what is stored, whoever else writes at this moment.
         """
-        model: Any = type(self)
-        same = {"updated_at": model.updated_at}  # not the id: search would index the row anew
-        held = update(model).where(model.id == self.id).values(same).returning(model.id)
-        if db.session.scalar(held, execution_options={"synchronize_session": False}) is None:
-            return False
-        db.session.refresh(self)
-        return True
+        return lock_row(self)
 
     def delete(self) -> None:
         """Take the row out, and what belongs to it alone."""
@@ -607,6 +670,7 @@ class Todo(Record, db.Model):
     completed: Mapped[bool] = mapped_column(default=False)
 
     @classmethod
+    @per_viewer
     def visible_to(cls, user: User | None) -> Select[Any]:
         """The list `user` works on; the public one for nobody."""
         mine = select(cls).where(cls.user_id == user.id if user else cls.user_id.is_(None))
@@ -664,6 +728,7 @@ class Tag(db.Model):
         return rows_of(select(cls).where(cls.name.in_(names)).order_by(cls.name))
 
     @classmethod
+    @per_viewer
     def visible_to(cls, user: User | None) -> Select[Any]:
         """The tags of posts that `user` may read."""
         there = (post_tags.c.tag_id == cls.id) & (post_tags.c.post_id == Post.id)
@@ -756,6 +821,7 @@ class Post(Authored, db.Model):
     tags: Mapped[list[Tag]] = relationship(secondary=post_tags, lazy="selectin", order_by=Tag.name)
 
     @classmethod
+    @per_viewer
     def visible_to(cls, user: User | None) -> Select[Any]:
         """What is published, and the drafts of `user`; an admin sees all."""
         return select(cls).where(cls.readable_by(user))
@@ -839,6 +905,7 @@ class Comment(Authored, db.Model):
     content: Mapped[str] = mapped_column(Text)
 
     @classmethod
+    @per_viewer
     def visible_to(cls, user: User | None) -> Select[Any]:
         """The comments on posts that `user` may read."""
         readable = exists().where(Post.id == cls.post_id, Post.readable_by(user))
@@ -984,13 +1051,7 @@ class Collection(db.Model):
 
     def lock(self) -> bool:
         """Hold it until the commit and read it anew; False when it is gone."""
-        same = {"name": Collection.name, "updated_at": Collection.updated_at}
-        held = update(Collection).where(Collection.id == self.id).values(same)
-        options = {"synchronize_session": False}
-        found = db.session.scalar(held.returning(Collection.id), execution_options=options)
-        if found is not None:
-            db.session.refresh(self)
-        return found is not None
+        return lock_row(self)
 
     def keys(self) -> Select[Any]:
         """The keys of its items."""
@@ -1054,7 +1115,8 @@ class Item(Record, db.Model):
 
     @classmethod
     def make(cls, user: User | None, **fields: Any) -> Any:
-        """A new item of a `collection` that is held, under its `id` or one made for it."""
+        """A new item of a `collection` that is held, under its `id` or one made for it; `data` are
+        its fields. Raises 400 and 413."""
         row = cls(collection=fields["collection"], key=fields.get("id") or str(uuid4()))
         row.created_at = row.updated_at = now()
         row.change(data=fields["data"])
@@ -1158,7 +1220,7 @@ class Items:
         """Those whose changes are told on a topic."""
         access, _, rest = topic.partition(":")
         owner_id, _, name = rest.partition(":")
-        if access not in ("items", "shared", "public"):
+        if not name or access not in ("items", "shared", "public"):
             return None
         return cls(int(owner_id), name, "" if access == "items" else access)
 
@@ -2170,9 +2232,28 @@ def nouns() -> dict[str, Any]:
 
 def count_rows(statement: Select[Any], most: int) -> int:
     """How many rows there are, `most` at most: to count more takes ever longer."""
+    return int(db.session.scalar(derive(statement, counting, most)))
+
+
+def counting(statement: Any, most: int) -> Any:
+    """Counts the rows of a statement, `most` at most."""
     one = statement.with_only_columns(literal(1), maintain_column_froms=True)
     some = one.order_by(None).limit(most)
-    return int(db.session.scalar(select(func.count()).select_from(some.subquery())))
+    return select(func.count()).select_from(some.subquery())
+
+
+def lock_row(row: Any, column: str = "updated_at") -> bool:
+    """Hold a row until the commit and read it anew; False when it is gone.
+
+    By a column that stays as it is; not the id, for which search would index the row anew.
+    """
+    model = type(row)
+    same = {column: getattr(model, column)}
+    held = update(model).where(model.id == row.id).values(same).returning(model.id)
+    if db.session.scalar(held, execution_options={"synchronize_session": False}) is None:
+        return False
+    db.session.refresh(row)
+    return True
 
 
 def rows_of(statement: Select[Any]) -> Sequence[Any]:

@@ -34,22 +34,24 @@ LINK = {"$ref": "#/components/headers/Link"}
 LEFT_OUT = {"static", "pages.show_page", "api_docs.show_page", "api_docs.show_asset"}
 LEFT_OUT_BLUEPRINTS = {"socketio"}
 UNSAFE = {"POST", "PUT", "PATCH", "DELETE"}
-MAY_CALL = {"current_user", "current_session", "leaving_session", "speaker"}
+MAY_CALL = {"current_caller", "current_user", "current_session", "leaving_session", "speaker"}
 SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"cookie": []}]
 FAILURES = (400, 401, 403, 404, 409, 412, 413, 415, 416, 429, 503)
 LIST_WORDS = {
-    "page": "Which page, from 1; with this or one of the next four words the answer is a page",
+    "page": "Which page, from 1; with this, a size, a cursor or `start` the answer is a page",
     "limit": "How many items a page has",
     "size": "The same as limit",
+    "page_size": "The same as limit",
     "cursor": "`next` of the page before, or how many rows to skip",
     "next": "The same as cursor",
+    "start": "How many rows to skip",
     "sort": "A column: `name`, `-name`, `name:desc` or `name-desc`",
     "orderBy": 'The same, or JSON such as `{"name": "desc"}`',
     "where": 'JSON such as `{"name": {"contains": "x"}}`, with AND and OR',
     "filters": "The same as where",
     "q": "Words to look for",
 }
-NUMBERS = ("page", "limit", "size")
+NUMBERS = ("page", "limit", "size", "page_size")
 HEADERS = {
     "Idempotency-Key": "A retry with the same key, within a day, gets the first answer",
     "If-Match": "The ETag that was read: 412 when the item has changed since",
@@ -223,7 +225,7 @@ class Operation:
         strict = caller.__name__ == "require_user" if caller else "require_user" in who
         self.security = SECURITY if strict else [*SECURITY, {}] if who & MAY_CALL else []
         self.has_body = known.body is not None and method in UNSAFE
-        self.refuses = strict or "current_user" in who  # a bad token
+        self.refuses = strict or bool({"current_caller", "current_user"} & who)  # a bad token
 
     def describe(self) -> dict[str, Any]:
         """The operation as the document has it."""

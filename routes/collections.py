@@ -179,7 +179,9 @@ def change_settings() -> Response:
 @signed_in
 def delete_collection() -> Response:
     """Delete it with all its items."""
-    collection = Collection.hold(g.user.id, load_own().name)
+    collection = load_own()
+    if not collection.lock():
+        raise not_found("collection")
     require_match(collection.to_dict())
     record_withdrawal(collection, collection.topics)
     collection.delete()

@@ -7,11 +7,12 @@ from pydantic import Field
 
 import shapes
 from auth import signed_in
+from errors import not_found
 from events import record, record_job
-from models import Job, db
+from models import Job, db, lock_row
 from openapi import answers
 from routes.lists import answer_list
-from routes.rest import answer, deleted, idempotent, parse_body, saved
+from routes.rest import answer, deleted, idempotent, parse_body, require_match, saved
 from validation import Input, RequiredLine, Text
 
 bp = Blueprint("jobs", __name__, url_prefix="/api/jobs")
@@ -67,23 +68,31 @@ def show_job(job_id: str) -> Response:
 
 @bp.put("/<job_id>")
 @bp.patch("/<job_id>")
-@answers(shapes.Job, 409, body=Report)
+@answers(shapes.Job, 409, 412, body=Report)
 @signed_in
 def report_job(job_id: str) -> Response:
     """Say how far it is, as who does the work does; a finished job stays as it is: 409."""
-    job = Job.load(job_id, g.user)
-    form = parse_body(Report)
+    form, job = parse_body(Report), load_job(job_id)
     if job.advance(form.processedItems, form.status, form.error):
         record_job(job)
     return saved(job.to_dict())
 
 
 @bp.delete("/<job_id>")
-@answers(shapes.Deleted, 200, 204)
+@answers(shapes.Deleted, 200, 204, 412)
 @signed_in
 def delete_job(job_id: str) -> Response:
     """Forget a job, done or not."""
-    job = Job.load(job_id, g.user)
+    job = load_job(job_id)
     db.session.delete(job)
     record(g.user.topic, "job:deleted", {"jobId": job.id})
     return deleted(job.id)
+
+
+def load_job(job_id: str) -> Job:
+    """The job, held to be changed; raises 404, and 412."""
+    job = Job.load(job_id, g.user)
+    if not lock_row(job):
+        raise not_found("job")
+    require_match(job.to_dict())
+    return job

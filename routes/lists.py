@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 from flask import Response, request
-from sqlalchemy import Select, Text, and_, literal, or_
+from sqlalchemy import Select, Text, and_, bindparam, literal, or_
 
 from errors import WharfError, bad_request
 from json_data import Field
-from models import count_rows, db, public_column
+from models import count_rows, db, derive, public_column
 from routes.filters import NO_VALUE, coerce, filter_by, parse_tree, refused, search
 from routes.rest import answer
 from validation import parse_json
@@ -29,7 +29,7 @@ COUNTED = 10_000  # rows; to count more takes ever longer
 MAX_SORTS = 5
 SCANNED = 100_000  # rows that are looked through for what no index leads to
 CURSOR = "W"  # what each cursor begins with: a list, in base64
-PAGING_WORDS = {"page", "limit", "size", "cursor", "next"}
+PAGING_WORDS = {"page", "limit", "size", "page_size", "cursor", "next", "start"}
 LIST_WORDS = PAGING_WORDS | {"sort", "orderBy", "where", "filters", "q"}
 
 
@@ -132,12 +132,15 @@ def fetch(statement: Select[Any], keys: list[Key], page: Page) -> list[Any]:
     """These rows, each as (object, *values it is sorted by)."""
     if page.last:
         statement = statement.where(follows(keys, page.last))
-    else:
-        statement = statement.offset(page.start)
-    statement = statement.add_columns(*(key.column for key in keys))
+    words = {"list_start": 0 if page.last else page.start, "list_size": page.size + 1}
+    return list(db.session.execute(derive(statement, arranged, *keys), words).unique())
+
+
+def arranged(statement: Any, *keys: Key) -> Any:
+    """`list_size` rows from `list_start` on, sorted by these keys and with their values."""
     order = [part for key in keys for part in in_order(key)]
-    rows = db.session.execute(statement.order_by(*order).limit(page.size + 1))
-    return list(rows.unique())
+    statement = statement.add_columns(*(key.column for key in keys)).order_by(*order)
+    return statement.limit(bindparam("list_size")).offset(bindparam("list_start"))
 
 
 def page_of(items: list[Any], total: int, page: Page, following: str | None) -> dict[str, Any]:
@@ -161,8 +164,10 @@ def parse_page(keys: list[Key], paged: bool, most: int) -> Page:
     """What the paging words ask for: `next` and `cursor` may also count rows; raises 400."""
     if not (paged or PAGING_WORDS & set(request.args)):
         return Page(False, most)
-    size = min(whole("limit", whole("size", PAGE_SIZE)), most)
-    given = (word for word in ("next", "cursor") if request.args.get(word, "") not in NO_VALUE)
+    size = min(whole("limit", whole("size", whole("page_size", PAGE_SIZE))), most)
+    given = (
+        word for word in ("next", "cursor", "start") if request.args.get(word, "") not in NO_VALUE
+    )
     name = next(given, "page")
     start = whole("page", 1) * size - size
     if name != "page":

@@ -11,7 +11,7 @@ from pydantic import Field
 
 import openapi
 import shapes
-from auth import current_user, require_user
+from auth import current_caller, require_user
 from errors import not_found
 from events import forget_changes, record_change
 from models import Record, User, db, rows_of
@@ -20,7 +20,8 @@ from routes.rest import answer, deleted, idempotent, parse_body, require_match, 
 from validation import Input
 
 AnyInput = TypeVar("AnyInput", bound=Input)
-Caller = Callable[[], User | None]
+Reader = Callable[[], Any]
+Writer = Callable[[], User | None]
 MAX_BATCH = 100
 
 
@@ -51,8 +52,8 @@ class Noun:
         model: Any,
         new: type[Input],
         changes: type[Input],
-        reader: Caller = current_user,
-        writer: Caller = require_user,
+        reader: Reader = current_caller,
+        writer: Writer = require_user,
     ) -> None:
         self.model, self.new, self.changes = model, new, changes
         self.reader, self.writer = reader, writer

@@ -16,12 +16,12 @@ import shapes
 from auth import end_sessions, note, signed_in
 from erasure import erase
 from errors import WharfError, bad_request, forbidden
-from models import ROLES, OneTimeToken, User, db, parse_id, rows_of
+from models import ROLES, OneTimeToken, User, db, lock_row, parse_id, rows_of
 from openapi import answers
 from passwords import dummy_hash, hash_password
 from routes.lists import answer_list
 from routes.passwords import OLD, require_password
-from routes.rest import answer, deleted, idempotent, parse_body, saved
+from routes.rest import answer, deleted, idempotent, parse_body, require_match, saved
 from storage import get_storage
 from validation import Email, Input, RequiredName, Username
 
@@ -156,14 +156,16 @@ def update_published() -> Response:
 
 
 @at("/<user_id>", "PUT", "PATCH")
-@answers(shapes.User, 409, body=Account)
+@answers(shapes.User, 409, 412, body=Account)
 @signed_in
 def update_user(user_id: str) -> Response:
     """Change an account, by its user and by admins."""
     user = User.load(user_id)
     if not may_change(user):
         raise forbidden()
-    change(user, parse_body(Account))
+    form = parse_body(Account)
+    require_same(user)
+    change(user, form)
     return saved(user.to_dict())
 
 
@@ -178,12 +180,20 @@ def delete_users() -> Response:
 
 
 @at("/<user_id>", "DELETE")
-@answers(shapes.Deleted, 200, 204, 409)
+@answers(shapes.Deleted, 200, 204, 409, 412)
 @signed_in
 def delete_user(user_id: str) -> Response:
     """Delete an account, by its user and by admins; what it said in rooms stays."""
     user = User.load(user_id)
+    if may_change(user):
+        require_same(user)
     return delete_all([user], lambda: deleted(user.id))
+
+
+def require_same(user: User) -> None:
+    """Hold an account to be changed; raises 412 when If-Match names another state of it."""
+    lock_row(user, "role")
+    require_match(user.to_dict())
 
 
 def delete_all(users: Sequence[User], commit: Callable[[], Response]) -> Response:

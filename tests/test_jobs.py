@@ -228,3 +228,17 @@ def test_a_deleted_job_is_gone_and_told(
     assert peer.expect("job:deleted")["jobId"] == int(path.rpartition("/")[2])
     assert_error(client.get(path, headers=ann.headers), 404, "job_not_found")
     assert_error(client.delete(path, headers=ann.headers), 404, "job_not_found")
+
+
+def test_job_that_has_changed_is_not_reported_on(
+    client: FlaskClient, ann: Account, start: Any
+) -> None:
+    path = start(totalItems=4)
+    match = {**ann.headers, "If-Match": client.get(path, headers=ann.headers).headers["ETag"]}
+    changed = client.patch(path, json={"processedItems": 1}, headers=match)
+    assert changed.status_code == 200
+    assert_error(client.patch(path, json={"processedItems": 2}, headers=match), 412)
+    assert_error(client.delete(path, headers=match), 412)
+    assert client.get(path, headers=ann.headers).json == changed.json
+    match["If-Match"] = changed.headers["ETag"]
+    assert client.delete(path, headers=match).status_code == 204

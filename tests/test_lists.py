@@ -488,3 +488,12 @@ def test_etag_of_one_user_is_not_that_of_another(
     tag = client.get(TODOS, headers=ann.headers).headers["ETag"]
     response = client.get(TODOS, headers={**bob.headers, "If-None-Match": tag})
     assert (response.status_code, response.json) == (200, [])
+
+
+def test_page_size_and_start_are_other_words(client: FlaskClient) -> None:
+    for number in range(5):
+        client.post("/api/todos", json={"title": str(number)})
+    page = client.get("/api/todos?page_size=2&start=2").json
+    assert [todo["title"] for todo in page["items"]] == ["2", "1"]
+    assert (page["size"], page["total"], page["hasMore"]) == (2, 5, True)
+    assert client.get("/api/todos?start=x").status_code == 400

@@ -115,3 +115,18 @@ def test_role_takes_effect_at_once(
     client.patch(path_of(ann), json={"role": "user"}, headers=admin.headers)
     assert not sees_email()
     assert_error(client.put(path_of(bob), json={"name": "C"}, headers=ann.headers), 403)
+
+
+# Of what one read
+
+
+def test_account_that_has_changed_is_not_changed(client: FlaskClient, ann: Account) -> None:
+    path = path_of(ann)
+    match = {**ann.headers, "If-Match": client.get(path, headers=ann.headers).headers["ETag"]}
+    changed = client.patch(path, json={"name": "Anna"}, headers=match)
+    assert changed.status_code == 200
+    assert_error(client.patch(path, json={"name": "Annie"}, headers=match), 412)
+    assert_error(client.delete(path, headers=match), 412)
+    assert client.get(path, headers=ann.headers).json["name"] == "Anna"
+    match["If-Match"] = changed.headers["ETag"]
+    assert client.delete(path, headers=match).status_code == 204
