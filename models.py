@@ -344,7 +344,7 @@ def find_caller() -> Any:
     """Finds who has the live session `id`; built once, since every request asks (bench/)."""
     user, session = User.__table__, Session.__table__
     known = select(user.c.id, user.c.role, session.c.seen_at)
-    known = known.join(session, session.c.user_id == user.c.id)
+    known = known.select_from(session.join(user, user.c.id == session.c.user_id))
     return known.where(session.c.id == bindparam("id"), session.c.ended_at.is_(None))
 
 

@@ -51,6 +51,7 @@ class Connection:
         self.topics: set[str] = set()
         self.entered: set[str] = set()  # topics that are new in this transaction
         self.behind: dict[str, int] = {}  # topics it still reads, with the last seq it was sent
+        self.due: dict[str, int] = {}  # the same of topics it asked for in this transaction
         # Its messages
         self.replies: list[bytes] = []  # leave when what they report is committed
         self.effects: list[Callable[[], None]] = []  # happen when the message is committed
@@ -88,6 +89,7 @@ class Connection:
         """The transaction has committed: let its effects happen and its replies leave."""
         effects, self.effects, self.was = self.effects, [], None
         self.entered.clear()
+        self.due.clear()
         for effect in effects:
             effect()
         if self.replies:
@@ -101,6 +103,11 @@ class Connection:
             (self.user, self.session_id), self.was = self.was, None
         self.topics -= self.entered
         self.entered.clear()
+        self.due.clear()
+
+    def told_up_to(self, topic: str) -> int | None:
+        """The last seq it was sent of a topic that it still reads; None for none of those."""
+        return self.due.get(topic, self.behind.get(topic))
 
     @property
     def lock_order(self) -> str:

@@ -156,6 +156,7 @@ class Hub:
         if since is not None and since > topic.seq:  # the client heard of it before we did
             told = min(since, self.last_seqs([name])[name])
         connection.enter(name)
+        connection.due[name] = told
         connection.after_commit(partial(self.attach, connection, name, topic, told))
         return told
 
@@ -203,6 +204,7 @@ class Hub:
         """Let `connection` hear a topic no longer; a topic nobody hears is forgotten."""
         connection.topics.discard(name)
         connection.behind.pop(name, None)
+        connection.due.pop(name, None)
         self.presence.leave(name, connection)
         topic = self.topics.get(name)
         if topic:

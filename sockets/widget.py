@@ -121,7 +121,7 @@ def watch(connection: Connection, frame: Subscribe) -> tuple[int, dict[str, Any]
 
 def listen(connection: Connection, topic: str, since: int | None = None) -> int:
     """Hear a topic, perhaps again: what is still to be replayed is not forgotten."""
-    due = [seq for seq in (since, connection.behind.get(topic)) if seq is not None]
+    due = [seq for seq in (since, connection.told_up_to(topic)) if seq is not None]
     return connection.hub.subscribe(connection, topic, min(due, default=None))
 
 

@@ -1,5 +1,7 @@
 """Changes told to who watches them: tables, filters, single records, and to nobody else."""
 
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -379,6 +381,33 @@ def test_a_long_replay_is_whole_though_another_filter_comes_meanwhile(
         page.add(f"t{number}")
     peer.send("subscribe", payload={"table": "todos", "filter": "completed=false"}, since=0)
     peer.send("subscribe", payload={"table": "todos", "filter": "title=t8"})
+    page.add("last")
+    titles: list[str] = []
+    while "last" not in titles:
+        titles.append(peer.expect("database_change")["data"]["title"])
+    assert titles == [*(f"t{number}" for number in range(9)), "last"]
+
+
+def test_a_replay_is_whole_though_another_filter_comes_in_the_same_breath(
+    server: Server, ann: Account, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("events.PAGE", 2)
+    page, peer = Page(server, ann), server.chat(ann)
+    for number in range(9):
+        page.add(f"t{number}")
+    flusher, both = server.app.extensions["realtime"].flusher, threading.Event()
+    turn = flusher.turn
+
+    def wait_for_both() -> None:
+        both.wait(5)
+        turn()
+
+    monkeypatch.setattr(flusher, "turn", wait_for_both)
+    peer.send("subscribe", payload={"table": "todos", "filter": "completed=false"}, since=0)
+    peer.send("subscribe", payload={"table": "todos", "filter": "title=t8"})
+    while len(flusher.jobs) < 2:
+        time.sleep(0.001)
+    both.set()
     page.add("last")
     titles: list[str] = []
     while "last" not in titles:
