@@ -48,6 +48,7 @@ class Listener:
         self.dialect = dialect
         self.topics: set[str] = set()
         self.behind: dict[str, int] = {}
+        self.due: dict[str, int] = {}
         self.queued = 0
         self.heard: list[Any] = []
         self.hub: Any = None
