@@ -18,6 +18,7 @@ from typing_extensions import TypedDict, is_typeddict
 from werkzeug.routing import Rule
 
 import shapes
+from auth import COOKIE
 from config import VERSION
 from examples import EXAMPLES
 from models import public_column
@@ -171,7 +172,7 @@ def document(app: Flask) -> dict[str, Any]:
             },
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
-                "cookie": {"type": "apiKey", "in": "cookie", "name": "wharf_session"},
+                "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE},
             },
         },
     }

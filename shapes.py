@@ -490,36 +490,31 @@ class PageSettings(TypedDict):
     socketUrl: str
 
 
-class Health(TypedDict):
+class Checks(TypedDict):
+    """What a process knows of itself and of what it needs."""
+
+    timestamp: str
+    version: str
+    uptime: float
+    environment: str
+    websocket: bool
+    databaseConnected: bool
+    supabaseConnected: bool
+    mysqlConnected: bool
+    bus: bool
+    storage: bool | None
+
+
+class Health(Checks):
     """Whether a process can do its work."""
 
     status: Literal["ok", "degraded"]
-    timestamp: str
-    version: str
-    uptime: float
-    environment: str
-    websocket: bool
-    databaseConnected: bool
-    supabaseConnected: bool
-    mysqlConnected: bool
-    bus: bool
-    storage: bool | None
 
 
-class Down(Error):
+class Down(Error, Checks):
     """The same, and a failure: the database does not answer."""
 
     status: Literal["down"]  # type: ignore[misc]
-    timestamp: str
-    version: str
-    uptime: float
-    environment: str
-    websocket: bool
-    databaseConnected: bool
-    supabaseConnected: bool
-    mysqlConnected: bool
-    bus: bool
-    storage: bool | None
 
 
 # The table API

@@ -17,7 +17,7 @@ from events import record_withdrawal
 from json_data import check_schema
 from models import Collection, Item, Items, User, db, rows_of
 from openapi import Answers, answers
-from routes.lists import answer_list, sort_key
+from routes.lists import answer_list
 from routes.nouns import Noun, change, create
 from routes.rest import answer, deleted, parse_body, require_match, saved
 from validation import Input
@@ -136,8 +136,7 @@ ItemNoun(Item, NewItem, ItemChanges).add_to(items)
 @answers(shapes.Collection, lists=Collection)
 def list_collections() -> Response:
     """The caller's own, and those that others share."""
-    order = [key for word in Collection.ORDER for key in sort_key(Collection, word)]
-    return answer_list(Collection.visible_to(current_user()), Collection, order)
+    return answer_list(Collection.visible_to(current_user()), Collection)
 
 
 @items.get("/settings")

@@ -72,7 +72,7 @@ def show_job(job_id: str) -> Response:
 @signed_in
 def report_job(job_id: str) -> Response:
     """Say how far it is, as who does the work does; a finished job stays as it is: 409."""
-    form, job = parse_body(Report), load_job(job_id)
+    form, job = parse_body(Report), hold_job(job_id)
     if job.advance(form.processedItems, form.status, form.error):
         record_job(job)
     return saved(job.to_dict())
@@ -83,13 +83,13 @@ def report_job(job_id: str) -> Response:
 @signed_in
 def delete_job(job_id: str) -> Response:
     """Forget a job, done or not."""
-    job = load_job(job_id)
+    job = hold_job(job_id)
     db.session.delete(job)
     record(g.user.topic, "job:deleted", {"jobId": job.id})
     return deleted(job.id)
 
 
-def load_job(job_id: str) -> Job:
+def hold_job(job_id: str) -> Job:
     """The job, held to be changed; raises 404, and 412."""
     job = Job.load(job_id, g.user)
     if not lock_row(job):

@@ -63,9 +63,10 @@ def answer_list(
     """Answer the rows of `statement` by the list rule; raises 400 for words it cannot follow.
 
     Without paging words a bare array, MAX_ITEMS at most; with them, or `paged`, an object with the
-    items of one page. Newest first, unless the caller or else `order` says otherwise; of the newest
-    the oldest first with `oldest_first`.
+    items of one page. Newest first, unless the caller, or else `order` or the model's ORDER, says
+    otherwise; of the newest the oldest first with `oldest_first`.
     """
+    order = order or [key for word in getattr(model, "ORDER", ()) for key in sort_key(model, word)]
     if needs_scan(model):
         require_short(statement)
     statement, by_id = search(filter_by(statement, model, LIST_WORDS), model)

@@ -15,7 +15,7 @@ from auth import current_caller, require_user
 from errors import not_found
 from events import forget_changes, record_change
 from models import Record, User, db, rows_of
-from routes.lists import answer_list, sort_key
+from routes.lists import answer_list
 from routes.rest import answer, deleted, idempotent, parse_body, require_match, saved
 from validation import Input
 
@@ -70,8 +70,7 @@ class Noun:
         """All the caller may read, as a bare array or in pages."""
         user = self.reader()
         model = self.rows(user)
-        order = [key for word in model.ORDER for key in sort_key(model, word)]
-        return answer_list(model.visible_to(user), model, order)
+        return answer_list(model.visible_to(user), model)
 
     @idempotent
     def create_row(self) -> Response:

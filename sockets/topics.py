@@ -28,7 +28,6 @@ HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # proxies sh
 GREETING = b"retry: 3000\n\n"  # milliseconds until a browser opens a lost stream anew
 RESERVED = {"message", "open", "error"}  # names of events that mean something else to browsers
 KINDS = {"", topics.SHARED, "user", *topics.TABLES}  # of topics, as ids name them
-
 KIND_OF_ITEMS = re.compile(f"(shared|public):{Collection.WORD.pattern}")
 
 Style = Literal["both", "message", "named"]
@@ -99,21 +98,17 @@ def parse_cursor(*texts: str) -> Cursor | None:
     for text in texts:
         for part in text.split(","):
             kind, _, number = part.rpartition(":")
-            if (
-                (kind in KINDS or is_items(kind))
-                and number.isascii()
-                and number.isdecimal()
-                and len(number) < 16
-            ):
+            is_seq = number.isascii() and number.isdecimal() and len(number) < 16
+            if is_seq and is_kind(kind):
                 seq = int(number)
                 kind = kind or ("topics" if seq else "")
                 found[kind] = max(seq, found.get(kind, 0))
     return found or None
 
 
-def is_items(kind: str) -> bool:
-    """Whether an id names the items of a collection so."""
-    return Items.is_word(kind) or KIND_OF_ITEMS.fullmatch(kind) is not None
+def is_kind(kind: str) -> bool:
+    """Whether an id may name a topic so."""
+    return kind in KINDS or Items.is_word(kind) or KIND_OF_ITEMS.fullmatch(kind) is not None
 
 
 def poll(user: Any) -> list[dict[str, Any]]:

@@ -181,7 +181,7 @@ def mixed(client: FlaskClient, ann: Account) -> FlaskClient:
         ('where={"id":{"in":["a","f"]}}', "fa"),
         ('where={"a.b":1}', None),
         ("sort=weight", "dabcfe"),
-        ("sort=-weight", "badcfe"[0:0] + "badcfe"),
+        ("sort=-weight", "badcfe"),
         ("sort=id", "abcdef"),
         ("sort=-id&limit=2", "fe"),
         ("q=zebra", "ea"),
@@ -632,12 +632,12 @@ def test_change_under_way_makes_no_collection_that_was_deleted(
     def take_away() -> None:
         other.delete(f"{NOTES}/settings", headers=ann.headers)
 
-    for method, status in ((client.put, 404), (client.delete, 204)):
+    for method, status in ((client.put, 404), (client.delete, 200)):
         make_note(client, ann, id="n")
         share(client, ann, "shared")
         before_lock(monkeypatch, Item, take_away)
         response = method(f"{shared_address(ann)}/n", json={}, headers=bob.headers)
-        assert response.status_code in (status, 200)
+        assert response.status_code == status
         assert client.get(COLLECTIONS, headers=ann.headers).json == []
 
 
