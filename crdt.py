@@ -16,33 +16,12 @@ tombstone, and hides the cells of its row that were stored before it. docs/sync.
 the rules by number, and the reason for each.
 """
 
-import json
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-TOMBSTONE = "-1"
-"""The cid that stands for the row itself: a delete."""
-
-MAX_INTEGER = 2**53 - 1
-"""Largest integer that JavaScript clients read exactly."""
-
-MAX_KEY_LENGTH = 1024
-"""Longest table, pk or cid, in characters."""
-
-MAX_SITE_LENGTH = 250
-"""Longest site_id, in characters."""
-
-MAX_KEY_BYTES = 1500
-"""Longest table, pk and cid together, in UTF-8: with the channel's name they fit an index row."""
-
-MAX_VALUE_BYTES = 900_000
-"""Longest JSON text of a value: with its keys, any one change fits a frame of 1 MB."""
-
-MAX_LEAP = 1_000_000
-"""How far a col_version may lie above its winner's: one hostile client must not freeze a cell."""
+from crdt_wire import TOMBSTONE, Cell, Change, Key, Refused, Row
 
 MAX_CHANGES = 500_000
 """Most changes in one message."""
@@ -50,146 +29,13 @@ MAX_CHANGES = 500_000
 SLICE = 1000
 """Changes merged per transaction, so that a long push does not hold the channel."""
 
-Row = tuple[str, str]
-"""(table, pk)."""
+MAX_LEAP = 1_000_000
+"""How far a col_version may lie above its winner's, or a cl above its row's: one hostile client
+must not freeze a cell."""
 
-Key = tuple[str, str, str]
-"""(table, pk, cid)."""
-
-
-class BadChange(ValueError):
-    """A change that cannot be merged; its text says why and may be shown to the client."""
-
-
-class Refused(NamedTuple):
-    """A change that was left out: its place in its message, from 0, and the reason."""
-
-    position: int
-    reason: str
-
-
-class Change(NamedTuple):
-    """One write as a client sent it: the nine fields of the wire, then its place in the message.
-
-    `val` is canonical JSON text. `db_version` counts the writes of the replica `site_id`, `seq`
-    orders changes within one of them, `cl` is the causal length of the row.
-    """
-
-    table: str
-    pk: str
-    cid: str
-    val: str
-    col_version: int
-    db_version: int
-    site_id: str
-    cl: int
-    seq: int
-    position: int = 0
-
-
-class Cell(NamedTuple):
-    """The winner of one cell, as it is stored.
-
-    `site_id` and `db_version` name the author's write, also of a re-issued cell. `version` is
-    the channel's count at which the cell was stored.
-    """
-
-    table: str
-    pk: str
-    cid: str
-    val: str
-    col_version: int
-    cl: int
-    site_id: str
-    db_version: int
-    version: int
-    reissued: bool
-
-
-# What clients send
-
-
-def canonical(value: str | float | bool | None) -> str:
-    """Write a value as the one JSON text by which values are compared and stored.
-
-    Pure ASCII, so lone surrogates and NUL inside strings become harmless escapes. `1`, `1.0` and
-    `true` are three texts, though Python calls them equal. Raises ValueError for NaN and Infinity.
-    """
-    return _encode(value)
-
-
-_encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
-
-
-def parse_changes(raw: Iterable[object]) -> tuple[list[Change], list[Refused]]:
-    """Check the `changes` of a message: the good ones, and the bad ones by position.
-
-    One bad change does not spoil its message: the client would send it again for ever.
-    """
-    changes, refused = [], []
-    for position, item in enumerate(raw):
-        try:
-            changes.append(parse_change(item, position))
-        except BadChange as error:
-            refused.append(Refused(position, str(error)))
-    return changes, refused
-
-
-def parse_change(raw: object, position: int = 0) -> Change:
-    """Check one decoded change, `[table, pk, cid, val, col_version, db_version, site_id, cl, seq]`.
-
-    Raises BadChange for a wrong shape, type or size (docs/sync.md, limits).
-    """
-    if not isinstance(raw, list) or len(raw) != 9:
-        raise BadChange("a change is a list of nine fields")
-    table, pk, cid, val, col_version, db_version, site_id, cl, seq = raw
-    _check_text("table", table)
-    _check_text("pk", pk)
-    _check_text("cid", cid)
-    if len((table + pk + cid).encode()) > MAX_KEY_BYTES:
-        raise BadChange(f"table, pk and cid together must not exceed {MAX_KEY_BYTES} bytes")
-    _check_text("site_id", site_id, MAX_SITE_LENGTH)
-    _check_integer("col_version", col_version)
-    _check_integer("db_version", db_version)
-    _check_integer("cl", cl)
-    _check_integer("seq", seq)
-    text = _check_value(val)
-    return Change(table, pk, cid, text, col_version, db_version, site_id, cl, seq, position)
-
-
-def _check_text(name: str, text: object, longest: int = MAX_KEY_LENGTH) -> None:
-    if type(text) is not str:
-        raise BadChange(f"{name} must be a string")
-    if not 0 < len(text) <= longest:
-        raise BadChange(f"{name} must have 1 to {longest} characters")
-    if "\0" in text:
-        raise BadChange(f"{name} must not contain NUL")
-    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        raise BadChange(f"{name} must not contain lone surrogates")
-
-
-def _check_integer(name: str, number: object) -> None:
-    # bool is a subclass of int, hence type() and not isinstance().
-    if type(number) is not int or not 0 <= number <= MAX_INTEGER:
-        raise BadChange(f"{name} must be an integer from 0 to {MAX_INTEGER}")
-
-
-def _check_value(value: object) -> str:
-    if value is not None and not isinstance(value, (str, int, float)):
-        raise BadChange("val must be a string, number, boolean or null")
-    if isinstance(value, (int, float)) and not _is_finite(value):
-        raise BadChange("val must be a finite number")
-    text = canonical(value)
-    if len(text) > MAX_VALUE_BYTES:
-        raise BadChange(f"val must not exceed {MAX_VALUE_BYTES} bytes as JSON")
-    return text
-
-
-def _is_finite(number: float) -> bool:
-    try:
-        return math.isfinite(number)
-    except OverflowError:  # an integer beyond every double: Infinity to JavaScript
-        return False
+KINDS = ("log", "cl")
+"""What a replica pushes: its whole log, with every life of a row as 1 ("log"), or its newest state
+with the causal length of each row ("cl")."""
 
 
 def slices(changes: Iterable[Change], size: int = SLICE) -> Iterator[list[Change]]:
@@ -213,6 +59,15 @@ def in_order(changes: Iterable[Change]) -> list[Change]:
     return sorted(changes, key=attrgetter("db_version", "seq"))
 
 
+def takes(change: tuple[int, int], held: tuple[int, int]) -> bool:
+    """Whether a replica takes a change over what it holds, each as (cl, col_version).
+
+    A greater cl is another life of the row, of which nothing before it counts. A replica that
+    counts no lives has 1 for each cl. Equal ones keep what they hold: see merge.
+    """
+    return change > held
+
+
 def was_reset(version: int, received: int) -> bool:
     """Whether a client lost its data: its first message counts below `received`.
 
@@ -224,6 +79,11 @@ def was_reset(version: int, received: int) -> bool:
 # The merge
 
 
+def keep(change: Change, winner: Cell | None) -> str:
+    """Accept any value."""
+    return change.val
+
+
 @dataclass(slots=True)
 class Channel:
     """The part of a channel that a merge reads and changes.
@@ -231,6 +91,9 @@ class Channel:
     version: the channel's count before the merge; afterwards the count to store.
     winners: stored cells by key, for every key in `keys(changes)` that exists.
     row_top: for rows that have a tombstone, the highest version among their other cells.
+    accept: the value to store for a change, given the winner of its cell; another than the
+        change's own corrects it.
+    tables: those that the channel takes; None for any.
     stored: filled by `merge`: the final state of each changed cell, in version order.
 
     Several messages may be merged one after the other into one Channel, then written together.
@@ -239,24 +102,43 @@ class Channel:
     version: int
     winners: dict[Key, Cell]
     row_top: dict[Row, int]
+    accept: Callable[[Change, Cell | None], str] = keep
+    tables: list[str] | None = None
     stored: dict[Key, Cell] = field(default_factory=dict)
 
-    def store(self, cell: Cell) -> None:
-        """Make `cell` the winner; its version must be the channel's next."""
-        key = cell[:3]
-        self.version = cell.version
+    def lives(self, row: Row) -> int:
+        """How often the row was made or deleted, as its tombstone says: 0 for one never deleted."""
+        tombstone = self.winners.get((*row, TOMBSTONE))
+        return tombstone.cl if tombstone else 0
+
+    def is_dead(self, row: Row) -> bool:
+        """Whether the row was deleted and nothing was written to it since."""
+        tombstone = self.winners.get((*row, TOMBSTONE))
+        return tombstone is not None and self.row_top.get(row, 0) < tombstone.version
+
+    def store(self, change: Change, col_version: int, cl: int, reissued: bool) -> None:
+        """Make `change` the winner of its cell, under the channel's next version."""
+        table, pk, cid, val, _, db_version, site_id, _, _, _ = change
+        key = (table, pk, cid)
+        self.version += 1
+        cell = Cell(*key, val, col_version, cl, site_id, db_version, self.version, reissued)
         self.winners[key] = cell
-        if cell.cid != TOMBSTONE:
-            self.row_top[cell[:2]] = cell.version
+        if cid != TOMBSTONE:
+            self.row_top[table, pk] = self.version
         self.stored.pop(key, None)  # to the end: `stored` stays in version order
         self.stored[key] = cell
+
+    def bury(self, change: Change, cl: int) -> None:
+        """Store the tombstone of the row of `change`: its cells are hidden from here on."""
+        change = change._replace(cid=TOMBSTONE, val="null")
+        self.store(change, cl, cl, reissued=True)
 
 
 class Merged(NamedTuple):
     """What to tell the sender of merged changes.
 
     acked: highest db_version among the sender's own changes (0: none): the `version` of its ack.
-    refused: changes left out because their col_version leapt.
+    refused: changes left out, and why.
     """
 
     acked: int
@@ -272,7 +154,9 @@ def keys(changes: Iterable[Change]) -> set[Key]:
     return wanted
 
 
-def merge(channel: Channel, changes: Iterable[Change], *, sender: str, received: int) -> Merged:
+def merge(
+    channel: Channel, changes: Iterable[Change], *, sender: str, received: int, kind: str = "log"
+) -> Merged:
     """Merge changes that one client pushed; `channel` is changed in place.
 
     `sender` is the siteId of the message, `received` the highest db_version had from it before.
@@ -283,35 +167,95 @@ def merge(channel: Channel, changes: Iterable[Change], *, sender: str, received:
     acked, refused = 0, []
     for change in in_order(changes):
         own = change.site_id == sender
-        new = own and change.db_version > received
         if own:
             acked = change.db_version  # in order: the last is the highest
         winner = channel.winners.get(change[:3])
-        if change.col_version > MAX_LEAP + (winner.col_version if winner else 0):
-            refused.append(Refused(change.position, "col_version is too far ahead"))
+        if reason := fault(channel, change, winner, kind):
+            refused.append(Refused(change.position, reason))
+        elif kind == "cl":
+            merge_counted(channel, change, winner, own)
         else:
-            _merge_change(channel, change, winner, own, new)
+            merge_logged(channel, change, winner, own, own and change.db_version > received)
     return Merged(acked, refused)
 
 
-def _merge_change(
+def fault(channel: Channel, change: Change, winner: Cell | None, kind: str) -> str:
+    """Why a change cannot be merged; empty when it can."""
+    if channel.tables is not None and change.table not in channel.tables:
+        return "this channel has no such table"
+    if change.col_version > MAX_LEAP + (winner.col_version if winner else 0):
+        return "col_version is too far ahead"
+    if change.cl > MAX_LEAP and change.cl > MAX_LEAP + channel.lives(change[:2]):
+        return "cl is too far ahead"
+    if kind == "cl" and change.cl % 2 == 0 and change.cid != TOMBSTONE:
+        return "the cl of a cell must be odd"
+    return ""
+
+
+def merge_logged(
     channel: Channel, change: Change, winner: Cell | None, own: bool, new: bool
 ) -> None:
-    table, pk, cid, val, _, db_version, site_id, cl, _, _ = change
-    tombstone = channel.winners.get((table, pk, TOMBSTONE))
-    if cid == TOMBSTONE:
-        row_top = channel.row_top.get((table, pk), 0)
-        col_version = cl = judge_tombstone(change, tombstone, row_top, new)
-    elif tombstone is None:
-        col_version = judge_cell(change, winner, own, new)
-    else:
-        col_version = judge_cell_after_delete(change, winner, tombstone, new)
-        cl = tombstone.cl + 1
-    if col_version:
-        version, reissued = channel.version + 1, col_version != change.col_version
-        channel.store(
-            Cell(table, pk, cid, val, col_version, cl, site_id, db_version, version, reissued)
+    """Merge a change of a client that pushes its log; its `cl` says nothing."""
+    if change.cid != TOMBSTONE:
+        write(channel, change, winner, own, new)
+    elif new and not channel.is_dead(change[:2]):
+        # Such clients write every tombstone with col_version 1: only the first would be taken.
+        last = max(change.col_version, channel.lives(change[:2]))
+        channel.bury(change, last + 2 - last % 2)  # the next even number
+
+
+def merge_counted(channel: Channel, change: Change, winner: Cell | None, own: bool) -> None:
+    """Merge a change of a client that counts lives (docs/sync.md, merge rule 5).
+
+    `cl` is even for a delete, odd for a cell or for the mark that a row exists. Such clients push
+    their newest state, not their history: a repeat is told by the cell it repeats.
+    """
+    row, cl = change[:2], change.cl
+    lives = channel.lives(row)
+    if cl % 2 == 0:
+        if own and change.cid == TOMBSTONE and cl > lives:
+            channel.bury(change, cl)
+        return
+    if own and cl > lives + 1:
+        channel.bury(change, cl - 1)  # others must drop the life before
+        lives, winner = cl - 1, channel.winners.get(change[:3])
+    if change.cid != TOMBSTONE and cl == lives + 1:
+        new = own and not (
+            winner and winner.site_id == change.site_id and winner.db_version >= change.db_version
         )
+        write(channel, change, winner, own, new)
+
+
+def write(channel: Channel, change: Change, winner: Cell | None, own: bool, new: bool) -> None:
+    """Store a write of a cell in the life its row has now, if it wins."""
+    tombstone = channel.winners.get((change.table, change.pk, TOMBSTONE))
+    if tombstone is None:
+        col_version, lives = judge_cell(change, winner, own, new), 0
+    else:
+        col_version, lives = judge_cell_after_delete(change, winner, tombstone, new), tombstone.cl
+    if not col_version:
+        return
+    val = channel.accept(change, winner)
+    if val != change.val:  # corrected, under a version that its author takes too
+        change, col_version = change._replace(val=val), max(col_version, change.col_version + 1)
+    channel.store(change, col_version, lives + 1, reissued=col_version != change.col_version)
+
+
+# What the server writes itself wins over whatever there is.
+
+
+def put(channel: Channel, key: Key, val: str, site_id: str) -> None:
+    """Write a cell, as the server's own site; its row lives from now on."""
+    winner = channel.winners.get(key)
+    change = Change(*key, val, 0, 0, site_id, 0, 0)
+    col_version = (winner.col_version if winner else 0) + 1
+    channel.store(change, col_version, channel.lives(key[:2]) + 1, reissued=True)
+
+
+def drop(channel: Channel, row: Row, site_id: str) -> None:
+    """Delete a row that lives."""
+    if not channel.is_dead(row):
+        channel.bury(Change(*row, TOMBSTONE, "null", 0, 0, site_id, 0, 0), channel.lives(row) + 2)
 
 
 # Each judge answers with the col_version to store a change under; any other than the change's own
@@ -327,17 +271,6 @@ def judge_cell(change: Change, winner: Cell | None, own: bool, new: bool) -> int
     if new and change.col_version == winner.col_version and change.val != winner.val:
         return winner.col_version + 1  # a tie, which no replica would give up by itself
     return 0  # the sender is owed the winner and will take it: its own col_version is lower
-
-
-def judge_tombstone(change: Change, tombstone: Cell | None, row_top: int, new: bool) -> int:
-    """A delete (docs/sync.md, merge rule 3).
-
-    Clients write every tombstone with col_version 1, so only the first would ever be taken.
-    """
-    if not new or (tombstone and row_top < tombstone.version):
-        return 0
-    last = max(change.col_version, tombstone.col_version if tombstone else 0)
-    return last + 2 - last % 2  # the next even number
 
 
 def judge_cell_after_delete(change: Change, winner: Cell | None, tombstone: Cell, new: bool) -> int:
@@ -387,34 +320,3 @@ def is_owed(cell: Cell, site_id: str, pulled_version: int | None = None) -> bool
     if cell.reissued or cell.site_id != site_id:
         return True
     return pulled_version is not None and cell.db_version > pulled_version
-
-
-def outgoing(cell: Cell, server_site: str) -> list[Any]:
-    """`cell` as a change on the wire; `val` is decoded."""
-    change: list[Any] = json.loads(outgoing_json(cell, server_site))
-    return change
-
-
-def outgoing_json(cell: Cell, server_site: str) -> str:
-    """`cell` as the JSON text of a change: exactly as its author wrote it, unless re-issued.
-
-    A re-issued one comes from the server under a negative db_version. That is unique, so it never
-    clashes with a row of a client's log, and below whatever a client counts as sent, so it is
-    never pushed back.
-    """
-    table, pk, cid, val, col_version, cl, site_id, db_version, version, reissued = cell
-    if reissued:
-        site_id, db_version = server_site, -version
-    return (
-        f"[{_encode(table)},{_encode(pk)},{_encode(cid)},{val},"
-        f"{col_version},{db_version},{_encode(site_id)},{cl},0]"
-    )
-
-
-def dummy_change(server_site: str, nonce: str) -> list[Any]:
-    """A change of a table no one uses, to be sent alone before the answer to a pull of version 0.
-
-    A client that has never written loads its first update without comparing versions, and fails
-    as a whole on a row it knows. This one is unique, by `nonce`, and harmless.
-    """
-    return ["wharf_primer", nonce, "primer", None, 1, -1, server_site, 1, 0]

@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import bindparam, or_, select, text, update
 from sqlalchemy.orm import aliased
 
-import crdt
-from crdt import Cell, Change, Channel, Key, Row
+import crdt_wire
+from crdt import Channel
+from crdt_wire import Cell, Key, Row
 from errors import forbidden
 from events import record
 from models import CrdtChange, CrdtChannel, CrdtPeer, User, db, upsert
@@ -22,16 +23,22 @@ PAGE = 1000  # changes in one `update`
 PAGE_BYTES = 900_000  # and its size, so that with the rest a frame stays below 1 MB
 
 
-def load_peer(name: str, site_id: str, user: User | None) -> CrdtPeer:
-    """What a replica sent and holds; bound to the user who first used its site id, raises 403."""
+def load_peer(name: str, site_id: str, user: User | None, kind: str = "") -> CrdtPeer:
+    """What a replica sent and holds; bound to the user who first used its site id, raises 403.
+
+    `kind`, if given, is kept from now on.
+    """
     user_id = user.id if user else None
     peer = db.session.get(CrdtPeer, (name, site_id))
     if peer is None:
         values = {"channel": name, "site_id": site_id, "user_id": user_id}
+        values |= {"kind": kind or "log"}
         db.session.execute(upsert(CrdtPeer).values(values).on_conflict_do_nothing())
         peer = db.session.get(CrdtPeer, (name, site_id))
     if peer.user_id != user_id:
         raise forbidden("This site id belongs to somebody else")
+    if kind and peer.kind != kind:
+        peer.kind = kind
     return peer
 
 
@@ -40,13 +47,13 @@ def load_channel(name: str, version: int, wanted: Iterable[Key]) -> Channel:
     columns = ", ".join(f'c."{field}"' for field in Cell._fields)
     rows = find(columns, name, list(wanted), "c.cid = {cid}")
     winners = {(row[0], row[1], row[2]): Cell(*row) for row in rows}
-    deleted = [key[:2] for key in winners if key[2] == crdt.TOMBSTONE]
+    deleted = [key[:2] for key in winners if key[2] == crdt_wire.TOMBSTONE]
     return Channel(version, winners, row_tops(name, deleted))
 
 
 def row_tops(name: str, rows: Sequence[Row]) -> dict[Row, int]:
     """The highest version among the cells of each row, tombstones left out."""
-    columns, others = 'c."table", c.pk, max(c.version)', f"c.cid <> '{crdt.TOMBSTONE}'"
+    columns, others = 'c."table", c.pk, max(c.version)', f"c.cid <> '{crdt_wire.TOMBSTONE}'"
     found = find(columns, name, rows, others, "GROUP BY 1, 2") if rows else []
     return {(row[0], row[1]): row[2] for row in found}
 
@@ -101,18 +108,26 @@ def save_channel(name: str, channel: Channel) -> None:
     record(CrdtChannel.topic_of(name), MERGED, None)
 
 
-def merge(name: str, changes: list[Change], sender: str, peer: CrdtPeer) -> tuple[crdt.Merged, int]:
-    """Merge changes of one peer under the channel's lock and write the outcome.
+def load_table(name: str, version: int, table: str) -> tuple[Channel, list[Cell]]:
+    """A whole table of a channel for a merge, and its cells in version order."""
+    here = (CrdtChange.channel == name) & (CrdtChange.table == table)
+    rows = db.session.execute(select(*CELL).where(here).order_by(CrdtChange.version))
+    cells = [Cell(*row) for row in rows]
+    tops = {cell[:2]: cell.version for cell in cells if cell.cid != crdt_wire.TOMBSTONE}
+    return Channel(version, {cell[:3]: cell for cell in cells}, tops), cells
 
-    Returns what to tell the sender, and the channel's version.
-    """
-    _site, version = CrdtChannel.lock(name)
-    db.session.refresh(peer)  # another process may have merged for it until we had the lock
-    channel = load_channel(name, version, crdt.keys(changes))
-    merged = crdt.merge(channel, changes, sender=sender, received=peer.received)
-    save_channel(name, channel)
-    peer.received = max(peer.received, merged.acked)
-    return merged, channel.version
+
+def load_rows(name: str, rows: Sequence[Row]) -> list[Cell]:
+    """All cells of these rows, tombstones left out."""
+    columns = ", ".join(f'c."{field}"' for field in Cell._fields)
+    others = f"c.cid <> '{crdt_wire.TOMBSTONE}'"
+    return [Cell(*row) for row in find(columns, name, rows, others)] if rows else []
+
+
+def has_row(name: str, row: Row) -> bool:
+    """Whether anything was ever written to a row."""
+    here = (CrdtChange.channel == name) & (CrdtChange.table == row[0]) & (CrdtChange.pk == row[1])
+    return db.session.scalar(select(CrdtChange.version).where(here).limit(1)) is not None
 
 
 def page_statement(pulled: bool) -> Any:
@@ -126,7 +141,7 @@ def page_statement(pulled: bool) -> Any:
         (tomb.channel == CrdtChange.channel)
         & (tomb.table == CrdtChange.table)
         & (tomb.pk == CrdtChange.pk)
-        & (tomb.cid == crdt.TOMBSTONE)
+        & (tomb.cid == crdt_wire.TOMBSTONE)
     )
     visible = or_(tomb.version.is_(None), CrdtChange.version >= tomb.version)
     statement = select(*CELL).outerjoin(tomb, same_row).where(visible)

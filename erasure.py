@@ -8,14 +8,15 @@ from typing import Any
 
 from sqlalchemy import delete, func, select, update
 
+import channels
 from auth import end_sessions, note
 from bus import SESSIONS_ENDED
 from events import as_text, chunks, forget_topics, record_removal, record_withdrawal
 from models import (
     Collection,
     Comment,
-    CrdtChange,
     CrdtChannel,
+    CrdtMember,
     CrdtPeer,
     File,
     Job,
@@ -105,11 +106,11 @@ def leave_rooms(user: User) -> None:
 
 
 def forget_channels(user: User) -> None:
-    """Delete the sync channels of `user`, which nobody else can open."""
-    mine = select(CrdtChannel.name).where(CrdtChannel.owner_id == user.id).scalar_subquery()
-    for table in (CrdtChange, CrdtPeer):
-        db.session.execute(delete(table).where(table.channel.in_(mine)))
-    db.session.execute(delete(CrdtChannel).where(CrdtChannel.owner_id == user.id))
+    """Delete the sync channels of `user`, also those that are shared, and leave those of others."""
+    for channel in rows_of(select(CrdtChannel).where(CrdtChannel.owner_id == user.id)):
+        channels.delete(channel)
+    for member in rows_of(select(CrdtMember).where(CrdtMember.user_id == user.id)):
+        channels.remove_member(member)
     guest = update(CrdtPeer).where(CrdtPeer.user_id == user.id)
     db.session.execute(guest.values(user_id=None))
 

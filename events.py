@@ -19,7 +19,20 @@ from flask import Flask, current_app
 from sqlalchemy import bindparam, event, insert, select, update
 
 from bus import Bus, Event, make_bus
-from models import Collection, Job, Member, Message, Room, StoredEvent, Topic, User, db, now, upsert
+from models import (
+    Collection,
+    Job,
+    Member,
+    Message,
+    Record,
+    Room,
+    StoredEvent,
+    Topic,
+    User,
+    db,
+    now,
+    upsert,
+)
 
 # What clients are told of stored events: nobody may pass for the house that says so.
 RECORDED = {
@@ -50,6 +63,20 @@ def record_change(topic: str, table: str, old: Any = None, new: Any = None) -> N
     """Collect the INSERT, UPDATE or DELETE of a row, given as its dicts before and after."""
     kind = "UPDATE" if old and new else "INSERT" if new else "DELETE"
     record(topic, "changed", {"table": table, "event": kind, "old": old, "new": new})
+
+
+def record_row(row: Record, old: dict[str, Any] | None, new: dict[str, Any] | None) -> None:
+    """Collect what a row of a noun was and is, where it is told; nothing, while nobody may know.
+
+    What nobody may read any longer is forgotten where it left traces: replays would tell it again.
+    """
+    if old and not new and (traces := row.traces()):
+        for topic, facts in traces:
+            forget_changes(topic, facts)
+        old = {name: value for name, value in old.items() if isinstance(value, int | None)}
+    if old or new:
+        for topic, name in row.told_on():
+            record_change(topic, name, old, new)
 
 
 def forget_changes(topic: str, facts: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from jsonschema_rs import Draft202012Validator, RegexOptions
 from jsonschema_rs import ValidationError as SchemaError
 from sqlalchemy import Float, String, case, cast, func, literal
 
+from crdt_wire import MAX_VALUE_BYTES, TOMBSTONE, is_key
 from errors import WharfError, bad_request
 
 MOST = 2**63  # of a whole number; databases take no more
@@ -39,6 +40,13 @@ def parts_of(value: Any) -> Iterator[tuple[str, Any]]:
         yield from value.items()
     elif isinstance(value, list):
         yield from ((str(place), part) for place, part in enumerate(value))
+
+
+def is_cell(name: str, value: Any) -> bool:
+    """Whether a field of an item may be a cell of a sync channel."""
+    if isinstance(value, dict | list) or name == TOMBSTONE or not is_key(name):
+        return False
+    return not isinstance(value, str) or len(value) < MAX_VALUE_BYTES // 6
 
 
 def texts_of(value: Any) -> Iterator[str]:

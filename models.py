@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache, wraps
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from urllib.parse import quote
 from uuid import uuid4
 from weakref import WeakSet
@@ -55,11 +55,13 @@ from sqlalchemy.orm import (
     mapped_column,
     query_expression,
     relationship,
+    synonym,
     with_expression,
 )
 
 from errors import WharfError, bad_request, forbidden, not_found, unauthorized
-from json_data import Field, check_by_schema, check_json, field_of, texts_of
+from json_data import Field, check_by_schema, check_json, field_of, is_cell, texts_of
+from validation import RequiredLine, adapter
 
 
 class Base(DeclarativeBase):
@@ -480,6 +482,9 @@ class Record:
 
     Clients may sort and filter by the columns in `LISTED`, and by what `RELATED` makes of other
     words; `q` looks in those in `SEARCHED`, by an index of their words where `IS_INDEXED`.
+
+    Rows of a noun with `SYNCED` and a `user_id` are rows of their user's sync channel too: for each
+    column that is a cell there, what a value must be, and what stands in where it is not.
     """
 
     LISTED = {"id", "created_at", "updated_at"}
@@ -491,6 +496,7 @@ class Record:
     IS_SHORT = True  # or it is listed to streams that ask for it by name alone
     IS_NOUN = True  # watched by the name of its table
     OPEN = ""  # the setting that lets callers without account hear of changes; always without
+    SYNCED: dict[str, tuple[Any, Any]] = {}
 
     id: Mapped[int] = mapped_column(primary_key=True)
     created_at: Mapped[datetime] = mapped_column(default=now)
@@ -588,6 +594,41 @@ class Record:
         """What to forget once nobody may read the row: topics, and facts that tell it there."""
         return []
 
+    # In the sync channel of its user (synced.py)
+
+    def synced_at(self) -> tuple[int, str] | None:
+        """Whose channel has this row, and in which table."""
+        owner_id = getattr(self, "user_id", None) if self.SYNCED else None
+        return (owner_id, self.__tablename__) if owner_id else None  # type: ignore[attr-defined]
+
+    def cells(self) -> dict[str, Any]:
+        """The row as cells of the channel."""
+        return {name: getattr(self, name) for name in self.SYNCED}
+
+    @classmethod
+    def clean_cell(cls, cid: str, value: Any) -> Any:
+        """What a cell of the channel means to the column; raises ValueError. Others are kept."""
+        return adapter(cls.SYNCED[cid][0]).validate_python(value) if cid in cls.SYNCED else value
+
+    @classmethod
+    def blank(cls, cid: str) -> Any:
+        """What stands in for a value that is missing or wrong."""
+        return cls.SYNCED[cid][1] if cid in cls.SYNCED else None
+
+    @classmethod
+    def make_synced(cls, user: User, _pk: str, values: dict[str, Any]) -> Any:
+        """A new row of `user`, of these cells."""
+        return cls.make(user, **{name: values[name] for name in cls.SYNCED})
+
+    def change_synced(self, values: dict[str, Any]) -> None:
+        """Take what cells say; those that are no columns are in the channel alone."""
+        self.change(**{name: values[name] for name in self.SYNCED.keys() & values.keys()})
+
+    @classmethod
+    def synced_rows(cls, user_id: int) -> Select[Any]:
+        """The rows that are in the channel of a user."""
+        return select(cls).where(cls.user_id == user_id)  # type: ignore[attr-defined]
+
     def to_dict(self) -> dict[str, Any]:
         """The row as clients read it, times in both spellings."""
         created, updated = iso(self.created_at), iso(self.updated_at)
@@ -664,6 +705,7 @@ class Todo(Record, db.Model):
     SEARCHED = ("title",)
     IS_INDEXED = True
     OPEN = "PUBLIC_TODOS"
+    SYNCED = {"title": (RequiredLine, "Untitled"), "completed": (bool, False)}
 
     user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"), index=True)
     title: Mapped[str]
@@ -1006,6 +1048,7 @@ class Collection(db.Model):
     name: Mapped[str]
     access: Mapped[str] = mapped_column(default="private")
     schema: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    is_synced: Mapped[bool] = mapped_column(default=False)
     count: Mapped[int] = mapped_column(default=0)
     characters: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime] = mapped_column(default=now)
@@ -1064,12 +1107,35 @@ class Collection(db.Model):
 
     def make_room(self, items: int, characters: int) -> None:
         """Count what comes or goes; raises 413 for more than there may be."""
+        if items > 0 and self.count + items > self.MOST_ITEMS:
+            raise WharfError(413, f"{self.MOST_ITEMS} items are enough")
+        if characters > 0 and self.characters + characters > self.MOST_CHARACTERS:
+            raise WharfError(413, f"{self.MOST_CHARACTERS} characters are enough")
         self.count += items
         self.characters += characters
-        if items > 0 and self.count > self.MOST_ITEMS:
-            raise WharfError(413, f"{self.MOST_ITEMS} items are enough")
-        if characters > 0 and self.characters > self.MOST_CHARACTERS:
-            raise WharfError(413, f"{self.MOST_CHARACTERS} characters are enough")
+
+    # In the sync channel of its owner, when `is_synced`: a noun, as a model with SYNCED is
+
+    SYNCED: ClassVar[dict[str, Any]] = {}  # no field must be there
+
+    def clean_cell(self, cid: str, value: Any) -> Any:
+        """What a cell means to an item; raises 400."""
+        check_json({cid: value})
+        check_by_schema(self.schema, {cid: value})
+        return value
+
+    def blank(self, cid: str) -> None:
+        """Nothing stands in for a wrong value."""
+
+    def make_synced(self, user: User, pk: str, values: dict[str, Any]) -> "Item":
+        """A new item of these cells; raises 413."""
+        self.lock()
+        key = pk if Item.KEY.fullmatch(pk) else None
+        return Item.make(user, collection=self, id=key, data=values)
+
+    def synced_rows(self, user_id: int) -> Select[Any]:
+        """All its items."""
+        return select(Item).where(Item.collection_id == self.id)
 
     def to_dict(self) -> dict[str, Any]:
         """The collection as lists show it."""
@@ -1081,6 +1147,7 @@ class Collection(db.Model):
             "owner_id": self.owner_id,
             "access": self.access,
             "schema": self.schema,
+            "synced": self.is_synced,
             "count": self.count,
             "created_at": created,
             "updated_at": updated,
@@ -1101,6 +1168,7 @@ class Item(Record, db.Model):
     LISTED = {"created_at", "updated_at"}
     MOST_CHARACTERS = 100_000  # as JSON
     KEPT = {"id", "created_at", "updated_at", "createdAt", "updatedAt"}  # what the house says
+    KEY = re.compile(r"[A-Za-z0-9_:@~+=-]{1,100}")
 
     collection_id: Mapped[int] = mapped_column(ForeignKey("collections.id"))
     key: Mapped[str]
@@ -1162,6 +1230,21 @@ class Item(Record, db.Model):
     def told_on(self) -> list[tuple[str, str]]:
         """The topics of its collection."""
         return self.collection.topics
+
+    def synced_at(self) -> tuple[int, str] | None:
+        """The channel of its collection's owner, if the collection is synced."""
+        shelf = self.collection
+        return (shelf.owner_id, shelf.name) if shelf.is_synced else None
+
+    def cells(self) -> dict[str, Any]:
+        """Its fields that hold one value; objects and lists are not in the channel."""
+        fields = self.data.items()
+        return {name: value for name, value in fields if is_cell(name, value)}
+
+    def change_synced(self, values: dict[str, Any]) -> None:
+        """Take what cells say."""
+        self.collection.lock()
+        self.change(data=values)
 
     def to_dict(self) -> dict[str, Any]:
         """The object as clients wrote it, with its key as `id`."""
@@ -2142,49 +2225,275 @@ class Signal(db.Model):
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
+class Held(NamedTuple):
+    """A sync channel that is locked, as a merge or a write of the server's own needs it."""
+
+    site_id: str
+    version: int
+    owner_id: int | None
+    role: str | None
+    tables: list[str] | None
+    schemas: dict[str, Any] | None
+    is_mapped: bool
+
+    def may_write(self, user: User | None) -> bool:
+        """Whether `user` may change what is in it; one without owner is open to all."""
+        if self.owner_id is None or self.role == "writer":
+            return True
+        return user is not None and user.id == self.owner_id
+
+
 class CrdtChannel(db.Model):
-    """A sync channel: its server site id and version; its row is locked while merging."""
+    """A sync channel: whose it is, its server site id and version (docs/sync.md).
+
+    `tables` are those it takes, None for any; `schemas` the JSON Schema of each; `kind` what its
+    replicas are unless they say otherwise; `is_mapped` whether rows of nouns are among its rows.
+    """
 
     __tablename__ = "crdt_channels"
+    LISTED = {"name", "owner_id", "created_at"}
+    SEARCHED = ("name",)
+    ORDER = ("name",)
+    MOST = 100  # of one owner
+    MOST_MEMBERS = 100
 
     name: Mapped[str] = mapped_column(primary_key=True)
-    owner_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    owner_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"), index=True)
     crdt_site_id: Mapped[str] = mapped_column(default=lambda: secrets.token_hex(16))
     crdt_db_version: Mapped[int] = mapped_column(BigInteger, default=0)
+    kind: Mapped[str] = mapped_column(default="log")
+    tables: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    schemas: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    is_mapped: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(default=now)
+    id = synonym("name")
 
     @classmethod
-    def load(cls, name: str, user: User | None) -> "CrdtChannel":
-        """The channel, made by its first visitor and his from then on; raises 400 and 403.
+    def key_of(cls, name: str, user: User | None) -> str:
+        """The name under which a channel is stored: `default` is every user's own, `user:<id>`.
 
-        `default` is every user's own private channel, stored as `user:<id>`.
+        Raises 400 for what cannot be one.
         """
         if not name or len(name) > 200 or not name.isprintable():
             raise bad_request("Channel must be 1 to 200 printable characters", code="bad_channel")
-        key = f"user:{user.id}" if user and name == "default" else name
-        channel = db.session.get(cls, key)
+        return cls.own_name(user.id) if user and name == "default" else name
+
+    @staticmethod
+    def own_name(user_id: int) -> str:
+        """The channel where a user's own rows are, and nobody else's."""
+        return f"user:{user_id}"
+
+    @classmethod
+    def load(cls, name: str, user: User | None) -> "CrdtChannel":
+        """A channel that is there and that `user` may read; raises 400, 403 and 404."""
+        channel = db.session.get(cls, cls.key_of(name, user))
         if channel is None:
-            if key.startswith("user:") and (user is None or key != f"user:{user.id}"):
-                raise forbidden("This channel belongs to somebody else")
-            values = {"name": key, "owner_id": user.id if user else None, "created_at": now()}
-            values |= {"crdt_site_id": secrets.token_hex(16), "crdt_db_version": 0}
-            db.session.execute(upsert(cls).values(values).on_conflict_do_nothing())
-            channel = db.session.get(cls, key)
-        if channel.owner_id is not None and (user is None or user.id != channel.owner_id):
-            raise forbidden("This channel belongs to somebody else")
+            raise not_found("channel")
+        channel.require_reader(user)
         return channel
 
     @classmethod
-    def lock(cls, name: str) -> tuple[str, int]:
-        """Hold the channel until the commit; returns its (server site id, version)."""
-        statement = update(cls).where(cls.name == name).values(name=cls.name)
-        row = db.session.execute(statement.returning(cls.crdt_site_id, cls.crdt_db_version)).one()
-        return row.crdt_site_id, row.crdt_db_version
+    def enter(cls, name: str, user: User | None) -> "CrdtChannel":
+        """The same, made by its first visitor and theirs from then on; raises 400, 403 and 409."""
+        key = cls.key_of(name, user)
+        channel = db.session.get(cls, key) or cls.make(key, user)
+        channel.require_reader(user)
+        return channel
+
+    @classmethod
+    def make(cls, key: str, user: User | None, **facts: Any) -> "CrdtChannel":
+        """A channel of `user`, or the one that is there by now; raises 403 and 409."""
+        if key.startswith("user:") and (user is None or key != cls.own_name(user.id)):
+            raise forbidden("This channel belongs to somebody else")
+        if user:
+            # Who counts the same at this moment waits, and who writes a row of this user's.
+            db.session.execute(select(User.id).where(User.id == user.id).with_for_update())
+            own = select(literal(1)).where(cls.owner_id == user.id)
+            if count_rows(own, cls.MOST) == cls.MOST:
+                raise WharfError(409, f"{cls.MOST} channels are enough", "too_many")
+        values = {"name": key, "owner_id": user.id if user else None, "created_at": now(), **facts}
+        values |= {"crdt_site_id": secrets.token_hex(16), "crdt_db_version": 0}
+        db.session.execute(upsert(cls).values(values).on_conflict_do_nothing())
+        return db.session.get_one(cls, key)
+
+    def role_of(self, user: User | None) -> str | None:
+        """`owner`, `writer`, `reader`, or None for who may not enter."""
+        if self.owner_id is None:
+            return "writer"
+        if user is None:
+            return None
+        if user.id == self.owner_id:
+            return "owner"
+        member = db.session.get(CrdtMember, (self.name, user.id))
+        return member.role if member else None
+
+    def require_reader(self, user: User | None) -> None:
+        """Raise 403 for who may not enter."""
+        if self.role_of(user) is None:
+            raise forbidden("This channel belongs to somebody else")
+
+    def require_owner(self, user: User | None) -> None:
+        """Raise 403 for who does not decide about it."""
+        if self.role_of(user) != "owner":
+            raise forbidden("Only the owner of the channel may do this")
+
+    @classmethod
+    def visible_to(cls, user: User) -> Select[Any]:
+        """Those of `user`, and those they are a member of."""
+        joined = select(CrdtMember.channel).where(CrdtMember.user_id == user.id)
+        return select(cls).where((cls.owner_id == user.id) | cls.name.in_(joined))
+
+    @classmethod
+    def lock(cls, name: str, user: User | None = None) -> Held | None:
+        """Hold the channel until the commit; None when there is none. `role` is that of `user`."""
+        role = (
+            select(CrdtMember.role)
+            .where(CrdtMember.channel == cls.name, CrdtMember.user_id == bindparam("user_id"))
+            .scalar_subquery()
+        )
+        facts = (cls.crdt_site_id, cls.crdt_db_version, cls.owner_id, role)
+        statement = update(cls).where(cls.name == bindparam("key")).values(name=cls.name)
+        statement = statement.returning(*facts, cls.tables, cls.schemas, cls.is_mapped)
+        words = {"key": name, "user_id": user.id if user else 0}
+        unsynced: dict[str, Any] = {"synchronize_session": False}
+        row = db.session.execute(statement, words, execution_options=unsynced).first()
+        return Held(*row) if row else None
+
+    def delete(self) -> None:
+        """Take it out with all that is in it."""
+        for table in (CrdtRow, CrdtChange, CrdtPeer, CrdtMember, CrdtInvite):
+            db.session.execute(delete(table).where(table.channel == self.name))
+        db.session.delete(self)
+
+    @property
+    def topic(self) -> str:
+        """Where it is told that the channel changed."""
+        return self.topic_of(self.name)
 
     @staticmethod
     def topic_of(name: str) -> str:
         """Where it is told that a channel changed."""
         return f"sync:{name}"
+
+    def to_dict(self, role: str | None = None) -> dict[str, Any]:
+        """The channel as its members read it."""
+        created = iso(self.created_at)
+        return {
+            "id": self.name,
+            "name": self.name,
+            "owner_id": self.owner_id,
+            "ownerId": self.owner_id,
+            "role": role,
+            "siteId": self.crdt_site_id,
+            "version": self.crdt_db_version,
+            "kind": self.kind,
+            "tables": self.tables,
+            "schemas": self.schemas,
+            "created_at": created,
+            "createdAt": created,
+        }
+
+
+class CrdtMember(db.Model):
+    """Somebody with whom a channel is shared, to read or to write too."""
+
+    __tablename__ = "crdt_members"
+    LISTED = {"user_id", "role", "created_at"}
+
+    channel: Mapped[str] = mapped_column(ForeignKey("crdt_channels.name"), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True, index=True)
+    role: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    user: Mapped[User] = relationship(lazy="joined", innerjoin=True)
+    id = synonym("user_id")
+
+    @classmethod
+    def seat(cls, channel: CrdtChannel, user_id: int, role: str) -> "CrdtMember":
+        """The member with this role, new or not; raises 409 for too many. The channel is held."""
+        member = db.session.get(cls, (channel.name, user_id))
+        if member is None:
+            seated = select(literal(1)).where(cls.channel == channel.name)
+            if count_rows(seated, channel.MOST_MEMBERS) == channel.MOST_MEMBERS:
+                raise WharfError(409, f"{channel.MOST_MEMBERS} members are enough", "too_many")
+            member = cls(channel=channel.name, user_id=user_id)
+            db.session.add(member)
+        member.role = role
+        db.session.flush()
+        return member
+
+    def to_dict(self) -> dict[str, Any]:
+        """The member as others read it, without email."""
+        return {
+            "id": self.user_id,
+            "user_id": self.user_id,
+            "userId": self.user_id,
+            "name": self.user.name,
+            "role": self.role,
+            "created_at": iso(self.created_at),
+            "createdAt": iso(self.created_at),
+        }
+
+
+class CrdtInvite(db.Model):
+    """A link that makes who follows it a member. Only the hash of its token is kept."""
+
+    __tablename__ = "crdt_invites"
+    LISTED = {"id", "role", "expires_at", "created_at"}
+    MOST = 100  # of one channel
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(unique=True)
+    channel: Mapped[str] = mapped_column(ForeignKey("crdt_channels.name"), index=True)
+    role: Mapped[str]
+    expires_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    @classmethod
+    def issue(cls, channel: CrdtChannel, role: str, life: timedelta) -> tuple["CrdtInvite", str]:
+        """A new invite and its token; those past their time are swept out. Raises 409."""
+        here = cls.channel == channel.name
+        db.session.execute(delete(cls).where(here, cls.expires_at < now()))
+        if count_rows(select(literal(1)).where(here), cls.MOST) == cls.MOST:
+            raise WharfError(409, f"{cls.MOST} invites are enough", "too_many")
+        token = secrets.token_urlsafe(32)
+        invite = cls(digest=fingerprint(token.encode()), channel=channel.name, role=role)
+        invite.expires_at = now() + life
+        db.session.add(invite)
+        db.session.flush()
+        return invite, token
+
+    @classmethod
+    def find(cls, token: str) -> "CrdtInvite | None":
+        """The invite of this token, in time."""
+        known = cls.digest == fingerprint(token.encode())
+        return db.session.scalar(select(cls).where(known, cls.expires_at > now()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The invite as the owner reads it; the token is shown once, when it is made."""
+        return {
+            "id": self.id,
+            "channel": self.channel,
+            "role": self.role,
+            "expires_at": iso(self.expires_at),
+            "expiresAt": iso(self.expires_at),
+            "created_at": iso(self.created_at),
+            "createdAt": iso(self.created_at),
+        }
+
+
+class CrdtRow(db.Model):
+    """A row of a channel that is a row of a noun too (synced.py)."""
+
+    __tablename__ = "crdt_rows"
+    __table_args__ = (
+        UniqueConstraint("channel", "table", "row_id"),
+        {"sqlite_with_rowid": False},
+    )
+
+    channel: Mapped[str] = mapped_column(ForeignKey("crdt_channels.name"), primary_key=True)
+    table: Mapped[str] = mapped_column(primary_key=True)
+    pk: Mapped[str] = mapped_column(primary_key=True)
+    row_id: Mapped[int]
 
 
 class CrdtChange(db.Model):
@@ -2210,16 +2519,22 @@ class CrdtChange(db.Model):
 
 
 class CrdtPeer(db.Model):
-    """What one replica sent us (`received`) and holds of ours (`sent`) (docs/sync.md)."""
+    """What one replica sent us (`received`) and holds of ours (`sent`) (docs/sync.md).
+
+    `kind` is "cl" for one that counts the lives of its rows, else "log".
+    """
 
     __tablename__ = "crdt_tracked_peers"
+    LISTED = {"site_id", "user_id", "kind", "received", "sent", "seen_at"}
 
     channel: Mapped[str] = mapped_column(ForeignKey("crdt_channels.name"), primary_key=True)
     site_id: Mapped[str] = mapped_column(primary_key=True)
     user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    kind: Mapped[str] = mapped_column(default="log")
     received: Mapped[int] = mapped_column(BigInteger, default=0)
     sent: Mapped[int] = mapped_column(BigInteger, default=0)
     seen_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+    id = synonym("site_id")
 
 
 @cache

@@ -3,10 +3,18 @@
 import json
 import re
 import unicodedata
+from functools import cache
 from typing import Annotated, Any, TypeVar
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic_core import ErrorDetails, from_json
 
 from errors import WharfError, bad_request
@@ -78,6 +86,12 @@ Name = Annotated[
     str, StringConstraints(strip_whitespace=True, max_length=100), AfterValidator(refuse_unseen)
 ]
 RequiredName = Annotated[Name, StringConstraints(min_length=1)]
+
+
+@cache
+def adapter(kind: Any) -> TypeAdapter[Any]:
+    """What checks a single value; built once for each kind."""
+    return TypeAdapter(kind)
 
 
 class Input(BaseModel):

@@ -11,6 +11,7 @@ from flask import Blueprint, Response, g
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 import shapes
+import synced
 from auth import current_user, signed_in
 from errors import not_found
 from events import record_withdrawal
@@ -36,7 +37,7 @@ def refuse_taken(item_id: str) -> str:
 
 ItemId = Annotated[
     str,
-    Field(pattern=r"^[A-Za-z0-9_:@~+=-]{1,100}$", coerce_numbers_to_str=True),
+    Field(pattern=rf"^{Item.KEY.pattern}$", coerce_numbers_to_str=True),
     AfterValidator(refuse_taken),
 ]
 
@@ -77,10 +78,14 @@ class ItemChanges(NewItem):
 
 
 class Settings(Input):
-    """`{access?, schema?}`: what is missing stays as it is."""
+    """`{access?, schema?, synced?}`: what is missing stays as it is.
+
+    `synced` makes the items rows of the owner's sync channel too.
+    """
 
     access: Literal["private", "shared", "public"] = "private"
     schema_: dict[str, Any] | None = Field(None, alias="schema")
+    synced: bool = False
 
 
 # Items
@@ -102,6 +107,7 @@ class ItemNoun(Noun):
     def store(self, user: User | None, forms: Any) -> list[Any]:
         """Add items; of ids that are there, change the items."""
         shelf = self.rows(user)
+        synced.hold_channel(shelf.owner_id)
         collection = shelf.hold()
         ids = {form.id for form in forms if form.id}
         known = {
@@ -158,6 +164,7 @@ def change_settings() -> Response:
     gone.
     """
     form, shelf = parse_body(Settings), own_items()
+    synced.hold_channel(shelf.owner_id)
     if not shelf.is_made():
         require_match(None)
     collection = shelf.hold()
@@ -169,6 +176,9 @@ def change_settings() -> Response:
         if form.schema_ is not None:
             check_schema(form.schema_)
         collection.schema = form.schema_
+    if "synced" in form.model_fields_set and form.synced != collection.is_synced:
+        collection.is_synced = form.synced
+        synced.turn(collection)
     db.session.flush()
     return saved(collection.to_dict())
 

@@ -11,10 +11,11 @@ from pydantic import Field
 
 import openapi
 import shapes
+import synced
 from auth import current_caller, require_user
 from errors import not_found
-from events import forget_changes, record_change
-from models import Record, User, db, rows_of
+from events import record_row
+from models import User, db, rows_of
 from routes.lists import answer_list
 from routes.rest import answer, deleted, idempotent, parse_body, require_match, saved
 from validation import Input
@@ -155,42 +156,33 @@ def create(model: Any, user: User | None, fields: Sequence[dict[str, Any]]) -> l
     db.session.add_all(rows)
     db.session.flush()
     for row in rows:
-        tell(row, None, row.told())
+        record_row(row, None, row.told())
+        synced.write_row(row)
     return rows
 
 
 def change(row: Any, fields: dict[str, Any]) -> None:
     """Change a row and tell of it; raises 400, 404 when it is gone, and 412."""
+    synced.hold(row)
     if not row.lock():
         raise not_found(row.noun())
     require_match(row.to_dict())
     old = row.told()
     row.change(**fields)
     db.session.flush()
-    tell(row, old, row.told())
+    record_row(row, old, row.told())
+    synced.write_row(row)
 
 
 def remove(row: Any, user: User | None) -> None:
     """Delete a row that may be gone by now, and tell of it; raises 403, 409 and 412."""
     row.require_removal(user)
+    synced.hold(row)
     if not row.lock():
         return
     require_match(row.to_dict())
     old = row.told()
     row.delete()
     db.session.flush()
-    tell(row, old, None)
-
-
-def tell(row: Record, old: dict[str, Any] | None, new: dict[str, Any] | None) -> None:
-    """Let the noun's topic hear what a row was and is; nothing, while nobody may know of it.
-
-    What nobody may read any longer is forgotten where it left traces: replays would tell it again.
-    """
-    if old and not new and (traces := row.traces()):
-        for topic, facts in traces:
-            forget_changes(topic, facts)
-        old = {name: value for name, value in old.items() if isinstance(value, int | None)}
-    if old or new:
-        for topic, name in row.told_on():
-            record_change(topic, name, old, new)
+    record_row(row, old, None)
+    synced.write_row(row, is_gone=True)

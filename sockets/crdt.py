@@ -14,16 +14,18 @@ from typing import Annotated, Any
 from flask import current_app, request
 from pydantic import Field, StringConstraints
 
+import channels
 import crdt
 import crdt_store
+import crdt_wire
 from bus import Event
-from crdt import Cell, Change
+from crdt_wire import MAX_INTEGER, MAX_SITE_LENGTH, Cell, Change
 from errors import bad_request, known_error
 from models import CrdtChannel, CrdtPeer, User, db
 from sockets.connection import Connection
 from sockets.dialect import Dialect, Frame, Handler, Handlers, text_frame, to_frame, to_json
 from sockets.flusher import Job
-from sockets.framing import TRY_AGAIN_LATER
+from sockets.framing import POLICY, TRY_AGAIN_LATER
 from sockets.hub import CROWDED_BYTES
 from validation import Plain
 
@@ -40,6 +42,7 @@ class Replica:
     """What a socket keeps about the replica at its other end."""
 
     wire_name: str  # the channel as the client calls it
+    kind: str = ""  # of the client, as its address says; what it was before, if that says nothing
     channel: str = ""
     server_site: str = ""
     site_id: str = ""  # the client's, from its first message on
@@ -67,8 +70,8 @@ class Batch:
 class Message(Frame):
     """`{siteId, version, channel?}`."""
 
-    siteId: Annotated[str, StringConstraints(min_length=1, max_length=crdt.MAX_SITE_LENGTH), Plain]
-    version: int = Field(ge=0, le=crdt.MAX_INTEGER)
+    siteId: Annotated[str, StringConstraints(min_length=1, max_length=MAX_SITE_LENGTH), Plain]
+    version: int = Field(ge=0, le=MAX_INTEGER)
     channel: str | None = None
 
 
@@ -87,7 +90,7 @@ def merge_slice(
         return
     peer = meet_peer(connection, frame)
     if changes:
-        merged, batch.version = crdt_store.merge(replica.channel, changes, frame.siteId, peer)
+        merged, batch.version = channels.merge(replica.channel, changes, peer, connection.user)
         batch.acked = max(batch.acked, merged.acked)
         batch.refused.update(merged.refused)
     if last:
@@ -108,7 +111,7 @@ def acknowledgement(replica: Replica, batch: Batch) -> dict[str, Any]:
         "type": "ack",
         "siteId": replica.server_site,
         "version": batch.acked,
-        "serverVersion": batch.version or CrdtChannel.lock(replica.channel)[1],
+        "serverVersion": batch.version or channels.version_of(replica.channel),
         "channel": replica.wire_name,
     }
 
@@ -118,7 +121,7 @@ def answer_pull(connection: Connection, frame: Message) -> None:
     replica: Replica = connection.state
     peer = meet_peer(connection, frame)
     if frame.version == 0:
-        dummy = crdt.dummy_change(replica.server_site, secrets.token_hex(8))
+        dummy = crdt_wire.dummy_change(replica.server_site, secrets.token_hex(8))
         connection.reply(to_frame(update_message(replica, 0, [dummy])))
     replica.cursor = peer.sent
     replica.pulled = replica.answer_due = replica.due = True
@@ -148,7 +151,8 @@ def meet_peer(connection: Connection, frame: Message) -> CrdtPeer:
         raise bad_request("This socket belongs to another channel", code="wrong_channel")
     if frame.siteId == replica.server_site or replica.site_id not in ("", frame.siteId):
         raise bad_request("This is not the site id of this socket", code="wrong_site")
-    peer = crdt_store.load_peer(replica.channel, frame.siteId, connection.user)
+    user, kind = connection.user, replica.kind
+    peer = crdt_store.load_peer(replica.channel, frame.siteId, user, kind)
     replica.site_id = frame.siteId
     if frame.type != "ack" and not replica.checked:
         connection.after_commit(partial(setattr, replica, "checked", True))
@@ -180,6 +184,14 @@ def channel_name() -> str:
     return request.args.get("channel") or "default"
 
 
+def client_kind() -> str:
+    """What the address says of the client's kind, if anything; raises 400."""
+    kind = request.args.get("kind", "")
+    if kind and kind not in crdt.KINDS:
+        raise bad_request("Kind must be log or cl", {"kind": ["must be log or cl"]})
+    return kind
+
+
 class CrdtDialect(Dialect):
     """Sync clients of both kinds that the guide names."""
 
@@ -192,18 +204,20 @@ class CrdtDialect(Dialect):
 
     def prepare(self, connection: Connection) -> None:
         """The channel is in the address; a missing one is `default`."""
-        connection.state = Replica(channel_name())
+        connection.state = Replica(channel_name(), client_kind())
 
     def admit(self, user: User | None) -> None:
         """Refuse the handshake for a channel this user may not enter; raises 400 and 403."""
-        CrdtChannel.load(channel_name(), user)
+        client_kind()
+        channels.enter(channel_name(), user)
         db.session.commit()
 
     def open(self, connection: Connection) -> None:
         """Tell the replica whom it reached and how far the channel is."""
         replica: Replica = connection.state
-        channel = CrdtChannel.load(replica.wire_name, connection.user)
+        channel = channels.enter(replica.wire_name, connection.user)
         replica.channel, replica.server_site = channel.name, channel.crdt_site_id
+        replica.kind = replica.kind or (channel.kind if channel.kind != "log" else "")
         replica.told_version = channel.crdt_db_version
         connection.hub.subscribe(connection, CrdtChannel.topic_of(channel.name))
         connected = {
@@ -223,7 +237,7 @@ class CrdtDialect(Dialect):
         if not isinstance(frame, Update):
             yield from super().jobs(connection, handler, frame)
             return
-        changes, refused = crdt.parse_changes(frame.changes)
+        changes, refused = crdt_wire.parse_changes(frame.changes)
         slices = list(crdt.slices(changes)) or [[]]
         batch = Batch(dict(refused))
         for index, part in enumerate(slices):
@@ -244,13 +258,27 @@ class CrdtDialect(Dialect):
             connection.close(TRY_AGAIN_LATER, "send again")
 
     def deliver(self, connections: Sequence[Connection], events: Sequence[Event]) -> None:
-        """Something was merged: send each replica what it is owed; the rest is not for replicas."""
+        """Something was merged: send each replica what it is owed; the rest is not for replicas.
+
+        Who may not hear the channel any longer is shown out first.
+        """
+        for event in events:
+            if event.type in (channels.CLOSED, channels.MEMBER_REMOVED):
+                for connection in list(connections):
+                    self.show_out(connection, event)
         if not any(event.type == crdt_store.MERGED for event in events):
             return
         pages: Pages = {}
         for connection in connections:
             connection.state.due = True
             self.pump(connection, pages)
+
+    def show_out(self, connection: Connection, event: Event) -> None:
+        """Close the socket of who was removed, or of all when the channel is gone."""
+        user_id = connection.user.id if connection.user else None
+        if event.type == channels.CLOSED or event.data["userId"] == user_id:
+            connection.hub.unsubscribe(connection, event.topic)
+            connection.close(POLICY, "not a member any longer")
 
     def drained(self, connection: Connection) -> None:
         """The client has read everything: the next page may go."""
@@ -310,7 +338,7 @@ def frames_of(replica: Replica, page: list[Cell]) -> Iterator[tuple[int, list[st
     size, version = 0, replica.cursor or 0
     for cell in page:
         if crdt.is_owed(cell, replica.site_id, replica.pulled_version):
-            text = crdt.outgoing_json(cell, replica.server_site)
+            text = crdt_wire.outgoing_json(cell, replica.server_site)
             if texts and size + len(text) > crdt_store.PAGE_BYTES:
                 yield version, texts
                 texts, size = [], 0

@@ -7,7 +7,7 @@ which that source leaves to the application, are applied.
 import random
 from typing import Any
 
-from crdt import TOMBSTONE, Key
+from crdt_wire import TOMBSTONE, Key
 
 TABLE = "todos"
 COLUMNS = ("title", "done")

@@ -10,9 +10,11 @@ from typing import Any
 from unittest.mock import patch
 
 import crdt
-from crdt import Cell, Change, Channel
+from crdt import Channel
+from crdt_wire import TOMBSTONE, Cell, Change
 from tests.crdt_client import Message
 from tests.crdt_scenario import (
+    COUNTING,
     DELETES,
     EARLY_ACKS,
     LATE_PULLS,
@@ -89,10 +91,29 @@ def ignore_later_writes(change: Change, winner: Cell | None, tombstone: Cell, ne
     return judge_cell_after_delete(change, winner, tombstone, new)
 
 
-def relay_tombstone(change: Change, tombstone: Cell | None, row_top: int, new: bool) -> int:
-    """judge_tombstone without the re-issue."""
-    stored = judge_tombstone(change, tombstone, row_top, new)
-    return stored and change.col_version
+def relay_tombstone(
+    channel: Channel, change: Change, winner: Cell | None, own: bool, new: bool
+) -> None:
+    """merge_logged without the re-issue of deletes."""
+    if change.cid != TOMBSTONE:
+        merge_logged(channel, change, winner, own, new)
+    elif new and not channel.is_dead(change[:2]):
+        channel.store(change, change.col_version, change.col_version, reissued=False)
+
+
+def keep_earlier_life(channel: Channel, change: Change, winner: Cell | None, own: bool) -> None:
+    """merge_counted that begins a life without ending the one before."""
+    lives = channel.lives(change[:2])
+    if change.cl % 2 and change.cl > lives + 1:
+        if change.cid != TOMBSTONE:
+            crdt.write(channel, change, winner, own, own)
+        return
+    merge_counted(channel, change, winner, own)
+
+
+def ignore_lives(channel: Channel, change: Change, winner: Cell | None, own: bool) -> None:
+    """Takes a client that counts lives for one that does not."""
+    merge_logged(channel, change, winner, own, own)
 
 
 def treat_as_never_deleted(change: Change, winner: Cell | None, tombstone: Cell, new: bool) -> int:
@@ -110,8 +131,9 @@ def ignore_same_value(change: Change, winner: Cell | None, tombstone: Cell, new:
 
 
 judge_cell = crdt.judge_cell
-judge_tombstone = crdt.judge_tombstone
 judge_cell_after_delete = crdt.judge_cell_after_delete
+merge_logged = crdt.merge_logged
+merge_counted = crdt.merge_counted
 
 
 @dataclass(frozen=True)
@@ -132,7 +154,9 @@ FAULTS = {
     "acks before the pull believed": Fault(EARLY_ACKS, BelievesEveryAck),
     "ties kept": Fault(NO_DELETES, name="judge_cell", function=keep_ties),
     "1 taken for true": Fault(NO_DELETES, name="judge_cell", function=compare_loosely),
-    "tombstones relayed": Fault(DELETES, name="judge_tombstone", function=relay_tombstone),
+    "tombstones relayed": Fault(DELETES, name="merge_logged", function=relay_tombstone),
+    "lives not counted": Fault(COUNTING, name="merge_counted", function=ignore_lives),
+    "an earlier life kept": Fault(COUNTING, name="merge_counted", function=keep_earlier_life),
     "visible cells of a deleted row relayed": Fault(
         DELETES, name="judge_cell_after_delete", function=treat_as_never_deleted
     ),

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import crdt
-from crdt import TOMBSTONE, Cell, Change, Channel, Key, Row, canonical
+import crdt_wire
+from crdt import Channel
+from crdt_wire import TOMBSTONE, Cell, Change, Key, Row, canonical
 from tests.crdt_client import VALUES, Message, Rows
 
 PAGE = 3  # changes per update
@@ -54,6 +56,7 @@ class Server:
         self.version = 0
         self.cells: dict[Key, Cell] = {}
         self.peers: dict[str, Peer] = {}
+        self.kinds: dict[str, str] = {}
         self.sockets: dict[str, Socket] = {}
 
     def connect(self, site: str) -> None:
@@ -79,7 +82,7 @@ class Server:
     def on_update(self, socket: Socket, peer: Peer, message: Message) -> None:
         """Merge in slices, each a transaction; then acknowledge."""
         acked = 0
-        changes, refused = crdt.parse_changes(to_wire(message["changes"]))
+        changes, refused = crdt_wire.parse_changes(to_wire(message["changes"]))
         assert not refused
         for piece in crdt.slices(changes, SLICE):
             merged, channel = self.merge(piece, socket.site, peer.sent)
@@ -127,7 +130,7 @@ class Server:
             owed = [cell for cell in owed if self.may_precede_pull(cell, socket)]
         for start in range(0, len(owed), PAGE):
             page = owed[start : start + PAGE]
-            changes = [to_client(crdt.outgoing(cell, self.site)) for cell in page]
+            changes = [to_client(crdt_wire.outgoing(cell, self.site)) for cell in page]
             self._send(socket.site, "update", page[-1].version, changes=changes)
         socket.cursor = self.version
 
@@ -148,7 +151,8 @@ class Server:
     def merge(self, piece: list[Change], sender: str, sent: int) -> tuple[crdt.Merged, Channel]:
         """Load the winners of one slice and merge it."""
         channel = self.load(crdt.keys(piece))
-        return crdt.merge(channel, piece, sender=sender, received=sent), channel
+        kind = self.kinds.get(sender, "log")
+        return crdt.merge(channel, piece, sender=sender, received=sent, kind=kind), channel
 
     def load(self, keys: set[Key]) -> Channel:
         """The part of the channel around `keys`."""
@@ -187,7 +191,7 @@ class Server:
 
     def send_primer(self, socket: Socket) -> None:
         """Let the client's flawed first load eat a change that does not matter."""
-        dummy = crdt.dummy_change(self.site, f"{self.rng.random()}")
+        dummy = crdt_wire.dummy_change(self.site, f"{self.rng.random()}")
         self._send(socket.site, "update", socket.cursor or 0, changes=[to_client(dummy)])
 
     def may_precede_pull(self, cell: Cell, socket: Socket) -> bool:

@@ -9,8 +9,9 @@ import random
 from collections import deque
 from dataclasses import dataclass, field
 
-from crdt import Key, canonical
+from crdt_wire import Key, canonical
 from tests.crdt_client import COLUMNS, TABLE, VALUES, Message, Replica, Rows
+from tests.crdt_counting import CountingReplica
 from tests.crdt_faults import Fault, rule_off
 from tests.crdt_scenario import Scenario
 from tests.crdt_server import Crash, Server
@@ -32,9 +33,14 @@ class World:
         self.server = self.server_class(rng, self.send_down)
         push_all = rng.random() < 0.5
         sites = [f"site{number}" for number in range(rng.randint(2, 5))]
-        self.replicas = {
-            site: Replica(site, push_all, rng.random() < self.scenario.acking) for site in sites
-        }
+        self.replicas: dict[str, Replica | CountingReplica] = {}
+        for site in sites:
+            acks = rng.random() < self.scenario.acking
+            if rng.random() < self.scenario.counting:
+                self.replicas[site] = CountingReplica(site, acks)
+                self.server.kinds[site] = "cl"
+            else:
+                self.replicas[site] = Replica(site, push_all, acks)
         self.writers = sites[: max(1, len(sites) // 2)] if self.scenario.readers else sites
         self.up: dict[str, deque[Message]] = {site: deque() for site in sites}
         self.down: dict[str, deque[Message]] = {site: deque() for site in sites}
@@ -200,7 +206,7 @@ class World:
         self.author = self.rng.choice(self.writers)
 
 
-def best_cells(replica: Replica) -> dict[Key, tuple[int, str]]:
+def best_cells(replica: Replica | CountingReplica) -> dict[Key, tuple[int, str]]:
     """The replica's cells of the application's table: col_version and value."""
     best = replica.best.items()
     return {key: (change[4], change[3]) for key, change in best if key[0] == TABLE}

@@ -6,17 +6,9 @@ from itertools import permutations
 import pytest
 
 import crdt
-from crdt import (
-    MAX_LEAP,
-    TOMBSTONE,
-    Cell,
-    Change,
-    Channel,
-    Merged,
-    canonical,
-    merge,
-    parse_change,
-)
+import crdt_wire
+from crdt import MAX_LEAP, Channel, Merged, merge
+from crdt_wire import TOMBSTONE, Cell, Change, canonical, parse_change
 
 TITLE = ("todos", "[1]", "title")
 DELETE = ("todos", "[1]", TOMBSTONE)
@@ -178,9 +170,7 @@ def test_equal_version_with_the_same_value_is_ignored():
     assert merge_one(channel(winner("milk", 2, site_id="bert")), change("milk", 2, 5)) is None
 
 
-@pytest.mark.parametrize(
-    ("old", "arriving"), [(1, True), (1, 1.0), (0, False), ("1", 1), (None, "null")]
-)
+@pytest.mark.parametrize(("old", "arriving"), [(1, True), (0, False), ("1", 1), (None, "null")])
 def test_values_are_the_same_only_as_json_text(old, arriving):
     state = channel(winner(old, 2, site_id="bert"))
     cell = merge_one(state, change(arriving, 2, 5))
@@ -285,6 +275,112 @@ def test_cell_of_a_deleted_row_is_ignored_unless_new(version, sender, sent):
     assert merge_one(state, change("tea", 3, 5), sender=sender, sent=sent) is None
 
 
+# Rule 5: clients that count lives
+
+
+def counted(val="milk", col_version=1, db_version=1, site_id="anna", *, cl=1, cid="title"):
+    return change(val, col_version, db_version, site_id, cid=cid)._replace(cl=cl)
+
+
+def merge_counted(state, *changes, sender="anna"):
+    """What is stored, in order: (cid, col_version, cl, reissued)."""
+    merge(state, changes, sender=sender, received=0, kind="cl")
+    return [(one.cid, one.col_version, one.cl, one.reissued) for one in state.stored.values()]
+
+
+def test_counted_delete_is_stored_at_its_own_cl():
+    assert merge_counted(channel(winner()), counted(cid=TOMBSTONE, cl=2)) == [("-1", 2, 2, True)]
+
+
+@pytest.mark.parametrize(
+    ("cl", "sender"), [(2, "anna"), (4, "bert"), (0, "anna")], ids=["known", "not own", "zero"]
+)
+def test_counted_delete_that_ends_no_life_is_ignored(cl, sender):
+    state = channel(tombstone(cl=2))
+    assert merge_counted(state, counted(cid=TOMBSTONE, cl=cl), sender=sender) == []
+
+
+def test_counted_delete_of_a_dead_row_ends_the_later_life():
+    state = channel(winner(version=8), tombstone(version=9, cl=2))
+    assert merge_counted(state, counted(cid=TOMBSTONE, cl=4)) == [("-1", 4, 4, True)]
+
+
+def test_cell_of_a_later_life_first_ends_the_one_before():
+    state = channel(winner("old", 7, site_id="bert"))
+    changes = [counted(cid=TOMBSTONE, col_version=3, cl=3), counted("new", cl=3)._replace(seq=1)]
+    assert merge_counted(state, *changes) == [("-1", 2, 2, True), ("title", 8, 3, True)]
+    assert state.version == 12
+
+
+def test_cell_of_an_earlier_life_is_dropped():
+    assert merge_counted(channel(tombstone(cl=2)), counted(db_version=5, cl=1)) == []
+
+
+def test_cell_of_this_life_is_merged_by_its_version():
+    state = channel(winner("milk", 4, site_id="bert", version=11), tombstone(cl=2))
+    assert merge_counted(state, counted("tea", 4, 5, cl=3)) == [("title", 5, 3, True)]
+
+
+def test_counted_cell_of_a_row_never_deleted_is_stored_as_it_came():
+    assert merge_counted(channel(), counted("tea", 4)) == [("title", 4, 1, False)]
+
+
+def test_counted_tie_is_reissued_once():
+    state = channel(winner("milk", 2, site_id="bert"))
+    assert merge_counted(state, counted("tea", 2, 5)) == [("title", 3, 1, True)]
+    assert merge_counted(state, counted("tea", 2, 5)) == [("title", 3, 1, True)]
+    assert state.version == 11
+
+
+@pytest.mark.parametrize(
+    "later",
+    [counted(cl=3, db_version=5), counted(cid=TOMBSTONE, cl=3)],
+    ids=["pushed by another", "a mark alone"],
+)
+def test_what_begins_no_life_stores_no_cell(later):
+    state = channel()
+    merge_counted(state, later, sender="bert" if later.cid != TOMBSTONE else "anna")
+    assert [one.cid for one in state.stored.values() if one.cid != TOMBSTONE] == []
+
+
+def test_even_cl_of_a_cell_is_refused_by_position():
+    odd = counted(cl=2)._replace(position=4)
+    merged = merge(channel(), [odd], sender="anna", received=0, kind="cl")
+    assert merged == Merged(1, [(4, "the cl of a cell must be odd")])
+
+
+@pytest.mark.parametrize("kind", ["log", "cl"])
+def test_leaping_cl_is_refused(kind):
+    far = counted(cl=MAX_LEAP + 1)
+    merged = merge(channel(), [far], sender="anna", received=0, kind=kind)
+    assert merged.refused == [(0, "cl is too far ahead")]
+
+
+def test_what_a_client_says_of_lives_it_does_not_count_is_not_believed():
+    assert merge_one(channel(), counted(cl=7)).cl == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "newer"),
+    [((1, 2), (1, 1), True), ((1, 1), (1, 1), False), ((2, 1), (1, 9), True), ((1, 9), (2, 1), 0)],
+)
+def test_a_replica_takes_the_greater_life_and_then_the_greater_version(one, other, newer):
+    assert crdt.takes(one, other) == newer
+
+
+# Corrections
+
+
+def test_value_that_is_not_accepted_is_stored_corrected_above_its_author_s():
+    state = channel()
+    state.accept = lambda change, winner: winner.val if winner else "null"
+    assert outcome(merge_one(state, change("bad", 4))) == (None, 5, True)
+    state = channel(winner("good", 2, site_id="bert"))
+    state.accept = lambda change, winner: winner.val if winner else "null"
+    assert outcome(merge_one(state, change("bad", 2))) == ("good", 3, True)
+    assert merge_one(channel(winner("good", 3, site_id="bert")), change("bad", 2)) is None
+
+
 # Rule 7
 
 
@@ -300,17 +396,17 @@ def test_untouched_winner_leaves_as_its_author_wrote_it():
     raw = ["todos", "[1]", "title", 'é"\ud800', 3, 7, "anna", 1, 0]
     state = channel()
     merge(state, [parse_change(raw)], sender="anna", received=0)
-    assert crdt.outgoing(state.stored[TITLE], "server") == raw
+    assert crdt_wire.outgoing(state.stored[TITLE], "server") == raw
 
 
 def test_reissued_winner_comes_from_the_server_under_a_negative_version():
     cell = winner("milk", 3, 7, version=42)._replace(reissued=True)
-    assert crdt.outgoing(cell, "srv") == ["todos", "[1]", "title", "milk", 3, -42, "srv", 1, 0]
+    assert crdt_wire.outgoing(cell, "srv") == ["todos", "[1]", "title", "milk", 3, -42, "srv", 1, 0]
 
 
 def test_stored_json_is_spliced_as_it_is():
     cell = winner()._replace(pk='["é\\"]', val="1.0")
-    text = crdt.outgoing_json(cell, "server")
+    text = crdt_wire.outgoing_json(cell, "server")
     assert text == r'["todos","[\"\u00e9\\\"]","title",1.0,1,1,"anna",1,0]'
     assert json.loads(text)[1] == cell.pk
 
@@ -349,7 +445,7 @@ def test_client_that_has_not_pulled_gets_no_cell_whose_tombstone_it_lacks(delete
 
 
 def test_primer_is_a_unique_change_of_an_unused_table_that_is_never_pushed_back():
-    first, second = crdt.dummy_change("srv", "1"), crdt.dummy_change("srv", "2")
+    first, second = crdt_wire.dummy_change("srv", "1"), crdt_wire.dummy_change("srv", "2")
     assert first[:3] != second[:3]
     assert first[5] < 0
     parse_change([*first[:5], 0, *first[6:]])  # a change in every other way

@@ -4,14 +4,18 @@ CRDT_RUNS sets how many runs each simulated scenario gets (default 300).
 """
 
 import os
+from dataclasses import replace
 
 import pytest
 
 from tests.crdt_faults import FAULTS, Fault
 from tests.crdt_scenario import (
+    COUNTED_AUTHOR,
+    COUNTING,
     DELETES,
     EARLY_ACKS,
     LATE_PULLS,
+    MIXED,
     NO_DELETES,
     ONE_AUTHOR,
     READERS,
@@ -29,6 +33,12 @@ SCENARIOS = {
     "early acks": EARLY_ACKS,
     "readers that reload": READERS,
     "one author": ONE_AUTHOR,
+    "lives counted": COUNTING,
+    "both kinds": MIXED,
+    "both kinds, many rows, late pulls": replace(MIXED, rows=6, late_pulls=0.5),
+    "both kinds, no deletes": replace(MIXED, deletes=0.0),
+    "one author, lives counted": COUNTED_AUTHOR,
+    "one author, both kinds": replace(COUNTED_AUTHOR, counting=0.5),
     "one author, no deletes": Scenario(one_author=True),
 }
 

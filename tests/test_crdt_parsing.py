@@ -2,16 +2,15 @@
 
 import pytest
 
-import crdt
-from crdt import (
+import crdt_wire
+from crdt import Channel, merge
+from crdt_wire import (
     MAX_INTEGER,
     MAX_KEY_BYTES,
     MAX_KEY_LENGTH,
     MAX_VALUE_BYTES,
     BadChange,
     Change,
-    Channel,
-    merge,
     parse_change,
     parse_changes,
 )
@@ -31,11 +30,16 @@ def test_good_change_is_parsed_with_its_value_as_json_text():
         (None, "null"),
         (True, "true"),
         (1, "1"),
-        (1.0, "1.0"),
+        (1.0, "1"),
+        (-0.0, "0"),
+        (0.1, "0.1"),
+        (1e-7, "1e-7"),
+        (1e21, "1e+21"),
         ("1", '"1"'),
         ("é", '"\\u00e9"'),
         ("\ud800\0", '"\\ud800\\u0000"'),
-        (2**60, "1152921504606846976"),
+        (2**60, "1152921504606847000"),
+        (2**53 - 1, "9007199254740991"),
     ],
     ids=str,
 )
@@ -102,9 +106,9 @@ def test_bad_change_does_not_spoil_its_message():
 
 
 def test_largest_change_fits_a_frame_of_one_megabyte():
-    key, site = "\U0001f600" * (MAX_KEY_BYTES // 12), "\U0001f600" * crdt.MAX_SITE_LENGTH
+    key, site = "\U0001f600" * (MAX_KEY_BYTES // 12), "\U0001f600" * crdt_wire.MAX_SITE_LENGTH
     largest = [key, key, key, "x" * (MAX_VALUE_BYTES - 2), 1, MAX_INTEGER, site, 1, 0]
     state = Channel(0, {}, {})
     merge(state, [parse_change(largest)], sender=site, received=0)
     (cell,) = state.stored.values()
-    assert len(crdt.outgoing_json(cell, "server")) < 1_000_000
+    assert len(crdt_wire.outgoing_json(cell, "server")) < 1_000_000

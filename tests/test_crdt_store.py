@@ -8,7 +8,8 @@ from flask import Flask
 
 import crdt
 import crdt_store
-from crdt import TOMBSTONE, Cell, Channel
+from crdt import Channel
+from crdt_wire import TOMBSTONE, Cell, Change
 from models import CrdtChannel, db
 
 
@@ -21,7 +22,8 @@ def cells(app: Flask) -> list[Cell]:
     dice.shuffle(kept)
     channel = Channel(0, {}, {})
     for version, key in enumerate(kept, 1):
-        channel.store(Cell(*key, "1", 1, 1, "aa", version, version, False))
+        change = Change(*key, "1", 1, version, "aa", 1, 0)
+        channel.store(change, 1, 1, reissued=False)
     with app.app_context():
         db.session.add(CrdtChannel(name="list"))
         db.session.flush()
