@@ -1,15 +1,23 @@
 """What is done in a sync channel, by socket and by HTTP: enter it, and merge what replicas push."""
 
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints
 from sqlalchemy import select
 
 import crdt
 import crdt_store
+import crdt_wire
 import synced
-from crdt_wire import Change
+from crdt_wire import MAX_INTEGER, MAX_SITE_LENGTH, TOMBSTONE, Change, Row
 from errors import bad_request, forbidden, not_found
 from events import record
 from models import CrdtChannel, CrdtMember, CrdtPeer, User, db
+from validation import Plain
 
+SiteId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_SITE_LENGTH), Plain]
+Count = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 CLOSED, MEMBER_REMOVED = "channel-deleted", "channel-member-removed"
 
 
@@ -59,17 +67,13 @@ def merge(
     return merged, channel.version
 
 
-def meet(
-    channel: CrdtChannel, site_id: str, version: int | None, user: User | None, kind: str
-) -> CrdtPeer:
-    """The tracked peer that speaks; raises 400 for the server's own site id, 403 for another's.
+def meet(name: str, site_id: str, version: int | None, user: User | None, kind: str) -> CrdtPeer:
+    """The tracked peer that speaks in a channel; raises 403 for a site id that is another user's.
 
     With `version`, the client's own count in the first message of a connection, it is told whether
     the replica lost its data (docs/sync.md, merge rule 7).
     """
-    if site_id == channel.crdt_site_id:
-        raise bad_request("This is not the site id of a client", code="wrong_site")
-    peer = crdt_store.load_peer(channel.name, site_id, user, kind)
+    peer = crdt_store.load_peer(name, site_id, user, kind)
     if version is not None and crdt.was_reset(version, peer.received):
         peer.received = peer.sent = 0
     return peer
@@ -85,3 +89,53 @@ def remove_member(member: CrdtMember) -> None:
     """Let a member in no longer; their sockets are closed."""
     db.session.delete(member)
     record(CrdtChannel.topic_of(member.channel), MEMBER_REMOVED, {"userId": member.user_id})
+
+
+def parse_kind(words: Mapping[str, str]) -> str:
+    """What an address says of the client's kind, if anything; raises 400."""
+    kind = words.get("kind", "")
+    if kind and kind not in crdt.KINDS:
+        raise bad_request("Kind must be log or cl", {"kind": ["must be log or cl"]})
+    return kind
+
+
+def rows_of_changes(raw: list[Any]) -> dict[Row, dict[str, str]]:
+    """The rows that a snapshot's changes make, with values as JSON text; raises 400 for bad ones.
+
+    What the server itself had written counts below zero, which replicas may not.
+    """
+    rows: dict[Row, dict[str, str]] = {}
+    for position, one in enumerate(raw):
+        whole = [*one[:5], 0, *one[6:]] if isinstance(one, list) and len(one) == 9 else one
+        try:
+            change = crdt_wire.parse_change(whole, position)
+        except crdt_wire.BadChange as error:
+            raise bad_request(f"changes.{position}: {error}", code="bad_change") from None
+        if change.cid == TOMBSTONE:
+            rows.pop(change[:2], None)
+        else:
+            rows.setdefault(change[:2], {})[change.cid] = change.val
+    return rows
+
+
+def restore(name: str, rows: dict[Row, dict[str, str]]) -> int:
+    """Make these rows all there is in a channel, which is held; returns its version.
+
+    Each difference is a write of the server's own: replicas take it as they take any other.
+    """
+    held = CrdtChannel.lock(name)
+    if held is None:
+        raise not_found("channel")
+    channel, cells = crdt_store.load_table(name, held.version)
+    mapping = synced.Mapping(name, held, channel)
+    now = {cell[:3]: cell.val for cell in cells if cell.cid != TOMBSTONE and mapping.visible(cell)}
+    for row in {key[:2] for key in now} - rows.keys():
+        crdt.drop(channel, row, held.site_id)
+    wanted = {(*row, cid): val for row, values in rows.items() for cid, val in values.items()}
+    wanted |= {key: "null" for key in now.keys() - wanted.keys() if key[:2] in rows}
+    for key, val in wanted.items():
+        if now.get(key) != val:
+            crdt.put(channel, key, val, held.site_id)
+    mapping.take_rows(list(channel.stored.values()))
+    crdt_store.save_channel(name, channel)
+    return channel.version

@@ -7,14 +7,15 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, or_, select, text, update
-from sqlalchemy.orm import aliased
+from sqlalchemy import JSON, Text, bindparam, cast, func, or_, select, text, update
+from sqlalchemy.orm import Bundle, aliased
 
 import crdt_wire
 from crdt import Channel
 from crdt_wire import Cell, Key, Row
 from errors import forbidden
 from events import record
+from json_data import field_of
 from models import CrdtChange, CrdtChannel, CrdtPeer, User, db, upsert
 
 CELL = [getattr(CrdtChange, name) for name in Cell._fields]
@@ -108,9 +109,11 @@ def save_channel(name: str, channel: Channel) -> None:
     record(CrdtChannel.topic_of(name), MERGED, None)
 
 
-def load_table(name: str, version: int, table: str) -> tuple[Channel, list[Cell]]:
-    """A whole table of a channel for a merge, and its cells in version order."""
-    here = (CrdtChange.channel == name) & (CrdtChange.table == table)
+def load_table(name: str, version: int, table: str = "") -> tuple[Channel, list[Cell]]:
+    """A whole table of a channel, or all, for a merge, and the cells in version order."""
+    here = CrdtChange.channel == name
+    if table:
+        here &= CrdtChange.table == table
     rows = db.session.execute(select(*CELL).where(here).order_by(CrdtChange.version))
     cells = [Cell(*row) for row in rows]
     tops = {cell[:2]: cell.version for cell in cells if cell.cid != crdt_wire.TOMBSTONE}
@@ -130,12 +133,8 @@ def has_row(name: str, row: Row) -> bool:
     return db.session.scalar(select(CrdtChange.version).where(here).limit(1)) is not None
 
 
-def page_statement(pulled: bool) -> Any:
-    """Selects the visible cells of `channel` above version `after`, in version order.
-
-    A replica that has not pulled, and was told version `told` in `connected`, must not get the
-    cells that `crdt.may_precede_pull` excludes.
-    """
+def visible_cells(*columns: Any) -> tuple[Any, Any]:
+    """Selects these columns of the cells that no tombstone hides; and the tombstones they have."""
     tomb = aliased(CrdtChange)
     same_row = (
         (tomb.channel == CrdtChange.channel)
@@ -144,7 +143,16 @@ def page_statement(pulled: bool) -> Any:
         & (tomb.cid == crdt_wire.TOMBSTONE)
     )
     visible = or_(tomb.version.is_(None), CrdtChange.version >= tomb.version)
-    statement = select(*CELL).outerjoin(tomb, same_row).where(visible)
+    return select(*columns).outerjoin(tomb, same_row).where(visible), tomb
+
+
+def page_statement(pulled: bool) -> Any:
+    """Selects the visible cells of `channel` above version `after`, in version order.
+
+    A replica that has not pulled, and was told version `told` in `connected`, must not get the
+    cells that `crdt.may_precede_pull` excludes.
+    """
+    statement, tomb = visible_cells(*CELL)
     if not pulled:
         statement = statement.where(or_(tomb.version.is_(None), tomb.version > bindparam("told")))
     above = (CrdtChange.channel == bindparam("channel")) & (CrdtChange.version > bindparam("after"))
@@ -169,3 +177,39 @@ def read_page(name: str, after: int, told: int | None = None) -> list[Cell]:
         if size > PAGE_BYTES:
             break
     return page
+
+
+class TableRows:
+    """The rows of a table of a channel, as lists know a noun: by `pk` and the names of cells."""
+
+    __table__: Any = CrdtChange.__table__
+    LISTED = {"pk"}
+    SEARCHED = ("pk",)
+    ORDER = ("pk",)
+    IS_SHORT = False
+
+    def __init__(self, channel: str, table: str) -> None:
+        is_postgres = db.engine.dialect.name == "postgresql"
+        group = func.json_object_agg if is_postgres else func.json_group_object
+        value = cast(CrdtChange.val, JSON) if is_postgres else func.json(CrdtChange.val)
+        cells = group(CrdtChange.cid, value, type_=JSON).label("cells")
+        statement, _ = visible_cells(CrdtChange.pk, cells)
+        here = (CrdtChange.channel == channel) & (CrdtChange.table == table)
+        alive = CrdtChange.cid != crdt_wire.TOMBSTONE
+        rows = statement.where(here, alive).group_by(CrdtChange.pk)
+        self.__table__ = rows.subquery("synced")
+        self.id = self.__table__.c.pk
+
+    def select(self) -> Any:
+        """All of them."""
+        columns = self.__table__.c
+        return select(Bundle("row", columns.pk, cast(columns.cells, Text).label("cells")))
+
+    def field(self, name: str) -> Any:
+        """A cell of the rows, if a query may name it; see public_column."""
+        return field_of(self.__table__.c.cells, name, db.engine.dialect.name)
+
+    @staticmethod
+    def show(row: Any) -> dict[str, Any]:
+        """A row as an object, with its key."""
+        return {**json.loads(row.cells), "pk": row.pk}

@@ -2352,7 +2352,9 @@ class CrdtChannel(db.Model):
             .scalar_subquery()
         )
         facts = (cls.crdt_site_id, cls.crdt_db_version, cls.owner_id, role)
-        statement = update(cls).where(cls.name == bindparam("key")).values(name=cls.name)
+        # Not the name, which others point to: SQLite would look at all rows that do.
+        same = {"crdt_db_version": cls.crdt_db_version}
+        statement = update(cls).where(cls.name == bindparam("key")).values(same)
         statement = statement.returning(*facts, cls.tables, cls.schemas, cls.is_mapped)
         words = {"key": name, "user_id": user.id if user else 0}
         unsynced: dict[str, Any] = {"synchronize_session": False}
@@ -2399,6 +2401,7 @@ class CrdtMember(db.Model):
 
     __tablename__ = "crdt_members"
     LISTED = {"user_id", "role", "created_at"}
+    SEARCHED = ("role",)
 
     channel: Mapped[str] = mapped_column(ForeignKey("crdt_channels.name"), primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True, index=True)
@@ -2439,6 +2442,7 @@ class CrdtInvite(db.Model):
 
     __tablename__ = "crdt_invites"
     LISTED = {"id", "role", "expires_at", "created_at"}
+    SEARCHED = ("role",)
     MOST = 100  # of one channel
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -2534,7 +2538,22 @@ class CrdtPeer(db.Model):
     received: Mapped[int] = mapped_column(BigInteger, default=0)
     sent: Mapped[int] = mapped_column(BigInteger, default=0)
     seen_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+    SEARCHED = ("site_id",)
+    ORDER = ("-seen_at",)
     id = synonym("site_id")
+
+    def to_dict(self, version: int) -> dict[str, Any]:
+        """The replica as members see it, in a channel that is at `version`."""
+        return {
+            "id": self.site_id,
+            "siteId": self.site_id,
+            "userId": self.user_id,
+            "kind": self.kind,
+            "received": self.received,
+            "sent": self.sent,
+            "lag": version - self.sent,
+            "seenAt": iso(self.seen_at),
+        }
 
 
 @cache

@@ -133,6 +133,13 @@ class Category(Record):
     parent_id: int | None
 
 
+class Refusal(TypedDict):
+    """A change that was left out."""
+
+    position: int
+    reason: str
+
+
 class Collection(Record):
     """Items of a kind that an app invented."""
 
@@ -141,7 +148,94 @@ class Collection(Record):
     owner_id: int
     access: Literal["private", "shared", "public"]
     schema: dict[str, Any] | None
+    synced: bool
     count: int
+
+
+class Channel(TypedDict):
+    """Where replicas meet."""
+
+    id: str
+    name: str
+    owner_id: int | None
+    ownerId: int | None
+    role: Literal["owner", "writer", "reader"] | None
+    siteId: str
+    version: int
+    kind: Literal["log", "cl"]
+    tables: list[str] | None
+    schemas: dict[str, Any] | None
+    created_at: str
+    createdAt: str
+
+
+class ChannelMember(TypedDict):
+    """With whom a channel is shared."""
+
+    id: int
+    user_id: int
+    userId: int
+    name: str
+    role: Literal["writer", "reader"]
+    created_at: str
+    createdAt: str
+
+
+class Invite(TypedDict):
+    """A link to a channel, without the token."""
+
+    id: int
+    channel: str
+    role: Literal["writer", "reader"]
+    expires_at: str
+    expiresAt: str
+    created_at: str
+    createdAt: str
+
+
+class NewInvite(Invite):
+    """A link to a channel; the token is told once."""
+
+    token: str
+
+
+class ReplicaPeer(TypedDict):
+    """A replica: what it sent, what it is known to hold, and how much of the channel it lacks."""
+
+    id: str
+    siteId: str
+    userId: int | None
+    kind: Literal["log", "cl"]
+    received: int
+    sent: int
+    lag: int
+    seenAt: str
+
+
+class Changes(TypedDict):
+    """Changes of a channel in its order, up to `version`; each a list of nine fields."""
+
+    channel: str
+    siteId: str
+    version: int
+    changes: list[list[Any]]
+    hasMore: bool
+
+
+class Acknowledged(TypedDict):
+    """Changes are committed, but for those refused by position."""
+
+    siteId: str
+    version: int
+    serverVersion: int
+    refused: list[Refusal]
+
+
+class Restored(TypedDict):
+    """A channel is what a snapshot says."""
+
+    channel: str
+    version: int
 
 
 class Item(TypedDict):

@@ -160,9 +160,11 @@ class Mapping:
                 written[cell[:2]].update(self.visible(cell))
         taken = [self.take_row(row, known.get(row), vals) for row, vals in written.items()]
         db.session.flush()
-        for one in taken:
-            if one is not None:
-                self.tell(*one)
+        self.remember({one.row: one.record for one in taken if one and one.state == "new"})
+        for one in filter(None, taken):
+            if one.state == "gone":
+                self.forget(one.row)
+            record_row(one.record, one.old, None if one.state == "gone" else one.record.told())
 
     def visible(self, cell: Cell) -> dict[str, str]:
         """The value of a cell by its cid; none of one that its row's tombstone hides."""
@@ -231,14 +233,6 @@ class Mapping:
             for cid in values:
                 self.put(row, cid, kept.get(cid))
 
-    def tell(self, row: Row, record: Any, old: Any, state: str) -> None:
-        """Keep in mind which row is which, and tell who watches the noun."""
-        if state == "gone":
-            self.forget(row)
-        elif state == "new":
-            self.remember(row, record)
-        record_row(record, old, None if state == "gone" else record.told())
-
     # What the server writes
 
     def put_row(self, row: Row, record: Record) -> None:
@@ -246,7 +240,7 @@ class Mapping:
 
         One that is missing there says what stands in for it.
         """
-        self.remember(row, record)
+        self.remember({row: record})
         source = self.source(row[0])
         for cid, value in record.cells().items():
             if canonical(self.meaning(source, row, cid)) != canonical(value):
@@ -266,10 +260,14 @@ class Mapping:
         """Write one cell."""
         crdt.put(self.channel, (*row, cid), canonical(value), self.held.site_id)
 
-    def remember(self, row: Row, record: Record) -> None:
+    def remember(self, records: dict[Row, Record]) -> None:
         """Keep which row is which."""
-        facts = {"channel": self.name, "table": row[0], "pk": row[1], "row_id": record.id}
-        db.session.execute(upsert(CrdtRow).values(facts).on_conflict_do_nothing())
+        rows = [
+            {"channel": self.name, "table": table, "pk": pk, "row_id": record.id}
+            for (table, pk), record in records.items()
+        ]
+        if rows:
+            db.session.connection().execute(upsert(CrdtRow).on_conflict_do_nothing(), rows)
 
     def forget(self, row: Row) -> None:
         """The row is gone."""

@@ -9,17 +9,17 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 from flask import current_app, request
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 import channels
 import crdt
 import crdt_store
 import crdt_wire
 from bus import Event
-from crdt_wire import MAX_INTEGER, MAX_SITE_LENGTH, Cell, Change
+from crdt_wire import Cell, Change
 from errors import bad_request, known_error
 from models import CrdtChannel, CrdtPeer, User, db
 from sockets.connection import Connection
@@ -27,7 +27,6 @@ from sockets.dialect import Dialect, Frame, Handler, Handlers, text_frame, to_fr
 from sockets.flusher import Job
 from sockets.framing import POLICY, TRY_AGAIN_LATER
 from sockets.hub import CROWDED_BYTES
-from validation import Plain
 
 PULL_SECONDS = 1.0  # a client that has not pulled by then is served live
 REFUSALS = 100  # error frames in answer to one message
@@ -70,8 +69,8 @@ class Batch:
 class Message(Frame):
     """`{siteId, version, channel?}`."""
 
-    siteId: Annotated[str, StringConstraints(min_length=1, max_length=MAX_SITE_LENGTH), Plain]
-    version: int = Field(ge=0, le=MAX_INTEGER)
+    siteId: channels.SiteId
+    version: channels.Count
     channel: str | None = None
 
 
@@ -151,14 +150,12 @@ def meet_peer(connection: Connection, frame: Message) -> CrdtPeer:
         raise bad_request("This socket belongs to another channel", code="wrong_channel")
     if frame.siteId == replica.server_site or replica.site_id not in ("", frame.siteId):
         raise bad_request("This is not the site id of this socket", code="wrong_site")
-    user, kind = connection.user, replica.kind
-    peer = crdt_store.load_peer(replica.channel, frame.siteId, user, kind)
-    replica.site_id = frame.siteId
-    if frame.type != "ack" and not replica.checked:
+    is_first = frame.type != "ack" and not replica.checked
+    if is_first:
         connection.after_commit(partial(setattr, replica, "checked", True))
-        if crdt.was_reset(frame.version, peer.received):
-            peer.received = peer.sent = 0
-    return peer
+    count = frame.version if is_first else None
+    replica.site_id = frame.siteId
+    return channels.meet(replica.channel, frame.siteId, count, connection.user, replica.kind)
 
 
 def update_message(replica: Replica, version: int, changes: list[Any]) -> dict[str, Any]:
@@ -184,14 +181,6 @@ def channel_name() -> str:
     return request.args.get("channel") or "default"
 
 
-def client_kind() -> str:
-    """What the address says of the client's kind, if anything; raises 400."""
-    kind = request.args.get("kind", "")
-    if kind and kind not in crdt.KINDS:
-        raise bad_request("Kind must be log or cl", {"kind": ["must be log or cl"]})
-    return kind
-
-
 class CrdtDialect(Dialect):
     """Sync clients of both kinds that the guide names."""
 
@@ -204,11 +193,11 @@ class CrdtDialect(Dialect):
 
     def prepare(self, connection: Connection) -> None:
         """The channel is in the address; a missing one is `default`."""
-        connection.state = Replica(channel_name(), client_kind())
+        connection.state = Replica(channel_name(), channels.parse_kind(request.args))
 
     def admit(self, user: User | None) -> None:
         """Refuse the handshake for a channel this user may not enter; raises 400 and 403."""
-        client_kind()
+        channels.parse_kind(request.args)
         channels.enter(channel_name(), user)
         db.session.commit()
 
