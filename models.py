@@ -38,6 +38,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    inspect,
     literal,
     null,
     select,
@@ -324,7 +325,7 @@ class Session(db.Model):
 
 
 class Caller(NamedTuple):
-    """What reading asks of a user: a row without the object around it."""
+    """What most views ask of a user: a row without the object around it."""
 
     id: int
     role: str
@@ -536,6 +537,15 @@ class Record:
         if row is None:
             raise not_found(cls.noun())
         return row
+
+    @classmethod
+    def read(cls, row_id: str | int, user: User | None) -> Any:
+        """The same to be read, not to be changed (`read_rows`)."""
+        statement = derive(cls.visible_to(user), with_id, cls)
+        rows = read_rows(statement, {"row_id": parse_id(row_id)})
+        if not rows:
+            raise not_found(cls.noun())
+        return rows[0][0]
 
     @classmethod
     def topic_of(cls, user: User | None) -> str:
@@ -1371,6 +1381,8 @@ class Items:
         if item is None:
             raise not_found(self.noun())
         return item
+
+    read = load  # with its collection, so there is no shorter way
 
     def field(self, name: str) -> Any:
         """A field of the items, if a query may name it; see public_column."""
@@ -2562,6 +2574,62 @@ def nouns() -> dict[str, Any]:
     models = (mapper.class_ for mapper in db.Model.registry.mappers)
     records = (model for model in models if issubclass(model, Record) and model.IS_NOUN)
     return {model.__tablename__: model for model in sorted(records, key=lambda one: one.__name__)}
+
+
+def read_rows(statement: Select[Any], words: dict[str, Any]) -> list[Any]:
+    """The rows of `statement`, each as (object, *more), with `words` for its parameters.
+
+    The objects are to be read, not to be changed: where columns are all they have, no session
+    watches them, which takes most of the time (bench/).
+    """
+    model = derive(statement, entity_of)
+    names = plain_names(model)
+    if not names:
+        return list(db.session.execute(statement, words).unique())
+    found = db.session.connection().execute(statement, words).all()
+    return [(plain(model, names, row), *row[len(names) :]) for row in found]
+
+
+def entity_of(statement: Any) -> Any:
+    """The model whose rows a statement finds."""
+    return statement.column_descriptions[0]["entity"]
+
+
+@cache
+def plain_names(model: Any) -> tuple[str, ...]:
+    """The names of a model's columns; none when its rows have more than columns."""
+    mapper = inspect(model)
+    has_more = set(mapper.attrs.keys()) != set(mapper.columns.keys())
+    return () if has_more else tuple(mapper.columns.keys())
+
+
+def store_rows(model: Any, rows: Sequence[Any]) -> Sequence[Any]:
+    """Add new rows; returns them with all that the database knows of them.
+
+    Where columns are all they have, past the ORM, and then to be read alone (`read_rows`).
+    """
+    names = plain_names(model)
+    if not names:
+        db.session.add_all(rows)
+        db.session.flush()
+        return rows
+    given = [{name: value for name, value in vars(row).items() if name in names} for row in rows]
+    stored = db.session.connection().execute(insert_of(model), given)
+    return [plain(model, names, row) for row in stored]
+
+
+@cache
+def insert_of(model: Any) -> Any:
+    """Adds rows and returns them in the same order; built once."""
+    table = model.__table__
+    return insert(table).returning(*table.columns, sort_by_parameter_order=True)
+
+
+def plain(model: Any, names: Sequence[str], row: Any) -> Any:
+    """An object made of the columns that come first in a row."""
+    made = model.__new__(model)
+    made.__dict__.update(zip(names, row, strict=False))
+    return made
 
 
 def count_rows(statement: Select[Any], most: int) -> int:

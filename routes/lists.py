@@ -18,7 +18,7 @@ from sqlalchemy import Select, Text, and_, bindparam, literal, or_
 
 from errors import WharfError, bad_request
 from json_data import Field
-from models import count_rows, db, derive, public_column
+from models import count_rows, derive, public_column, read_rows
 from routes.filters import NO_VALUE, coerce, filter_by, parse_tree, refused, search
 from routes.rest import answer
 from validation import parse_json
@@ -134,7 +134,7 @@ def fetch(statement: Select[Any], keys: list[Key], page: Page) -> list[Any]:
     if page.last:
         statement = statement.where(follows(keys, page.last))
     words = {"list_start": 0 if page.last else page.start, "list_size": page.size + 1}
-    return list(db.session.execute(derive(statement, arranged, *keys), words).unique())
+    return read_rows(derive(statement, arranged, *keys), words)
 
 
 def arranged(statement: Any, *keys: Key) -> Any:

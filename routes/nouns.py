@@ -15,14 +15,14 @@ import synced
 from auth import current_caller, require_user
 from errors import not_found
 from events import record_row
-from models import User, db, rows_of
+from models import User, db, rows_of, store_rows
 from routes.lists import answer_list
 from routes.rest import answer, deleted, idempotent, parse_body, require_match, saved
 from validation import Input
 
 AnyInput = TypeVar("AnyInput", bound=Input)
 Reader = Callable[[], Any]
-Writer = Callable[[], User | None]
+Writer = Callable[[], Any]
 MAX_BATCH = 100
 
 
@@ -91,7 +91,7 @@ class Noun:
     def show_row(self, row_id: str) -> Response:
         """One of those the caller may read."""
         user = self.reader()
-        return answer(self.rows(user).load(row_id, user).to_dict())
+        return answer(self.rows(user).read(row_id, user).to_dict())
 
     def update_row(self, row_id: str) -> Response:
         """Change the fields given; the others stay. With If-Match only what was read is changed."""
@@ -152,13 +152,11 @@ class Noun:
 def create(model: Any, user: User | None, fields: Sequence[dict[str, Any]]) -> list[Any]:
     """Add rows made of these fields, and tell of them; raises 400, 403 and 404."""
     model.prepare(fields)
-    rows = [model.make(user, **one) for one in fields]
-    db.session.add_all(rows)
-    db.session.flush()
+    rows = store_rows(model, [model.make(user, **one) for one in fields])
     for row in rows:
         record_row(row, None, row.told())
         synced.write_row(row)
-    return rows
+    return list(rows)
 
 
 def change(row: Any, fields: dict[str, Any]) -> None:
