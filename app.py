@@ -3,11 +3,11 @@
 import contextlib
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from flask import Blueprint, Flask, Request, Response, request
+from flask import Blueprint, Flask, Request
 from flask.sessions import SessionInterface
 from flask_migrate import Migrate, upgrade
 from sqlalchemy import make_url
@@ -53,6 +53,15 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "private, no-cache",  # ask again each time; an ETag makes that cheap
 }
+HTTPS_HEADERS = {"Strict-Transport-Security": "max-age=31536000"}
+
+
+class Wharf(Flask):
+    """Flask, but all our views and hooks are plain functions."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """The function: Flask looks at each, at every request, whether it is a coroutine."""
+        return func
 
 
 class NoSession(SessionInterface):
@@ -68,7 +77,7 @@ def create_app(overrides: dict[str, Any] | None = None, serve: Serve = "app") ->
     `overrides` win over the environment. `serve` names the process: `web` answers pages and JSON,
     `socket` answers sockets, `app` both.
     """
-    app = Flask("app", root_path=str(Path(__file__).parent))
+    app = Wharf("app", root_path=str(Path(__file__).parent))
     app.session_interface = NoSession()
     load_config(app, overrides)
     set_up_logging(app)
@@ -127,16 +136,29 @@ def set_up_database(app: Flask) -> None:
 
 
 def set_up_headers(app: Flask) -> None:
-    """What makes browsers careful (OWASP secure headers); a view that set its own keeps it."""
+    """What makes browsers careful (OWASP secure headers); a view that set its own keeps it.
 
-    @app.after_request
-    def harden(response: Response) -> Response:
-        known = {name for name, _ in response.headers}
-        new = [pair for pair in SECURITY_HEADERS.items() if pair[0] not in known]
-        response.headers.extend(new)  # at once: each `setdefault` would look through all
-        if request.is_secure:
-            response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
-        return response
+    Added on the way out: Flask and Werkzeug go through all headers several times (bench/).
+    """
+
+    inner = app.wsgi_app
+
+    def hardened(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        extra = {**SECURITY_HEADERS, **(HTTPS_HEADERS if is_secure(environ) else {})}
+
+        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+            known = {name for name, _ in headers}
+            new = [pair for pair in extra.items() if pair[0] not in known]
+            return start_response(status, headers + new, *error)
+
+        return inner(environ, start)
+
+    app.wsgi_app = hardened  # type: ignore[method-assign]
+
+
+def is_secure(environ: dict[str, Any]) -> bool:
+    """Whether a request came by TLS."""
+    return environ["wsgi.url_scheme"] in ("https", "wss")
 
 
 def add_routes(app: Flask, blueprints: Sequence[Blueprint]) -> None:
