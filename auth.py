@@ -309,7 +309,7 @@ def current_user() -> User | None:
 
 
 def current_caller() -> User | Caller | None:
-    """The caller as views need it that only read: known by one short statement (bench/).
+    """The caller as views need it that ask for id and role alone: by one short statement (bench/).
 
     None for nobody; raises 401 for a bad token.
     """
@@ -332,6 +332,14 @@ def require_user() -> User:
     if user is None:
         raise unauthorized("No token provided")
     return user
+
+
+def require_caller() -> User | Caller:
+    """The caller by that short statement; raises 401 when nobody is signed in."""
+    caller = current_caller()
+    if caller is None:
+        raise unauthorized("No token provided")
+    return caller
 
 
 def signed_in(view: View) -> View:

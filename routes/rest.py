@@ -81,8 +81,9 @@ def idempotent(view: View) -> View:
 
     @wraps(view)
     def once(*args: Any, **kwargs: Any) -> Any:
-        user, key = current_user(), request.headers.get("Idempotency-Key", "")
-        if user is None or not key:
+        key = request.headers.get("Idempotency-Key", "")
+        user = current_user() if key else None
+        if user is None:
             return view(*args, **kwargs)
         g.retry_user, g.retry_key = user, f"{request.method} {request.path} {key}"
         try:
