@@ -2633,8 +2633,8 @@ def plain(model: Any, names: Sequence[str], row: Any) -> Any:
 
 
 def count_rows(statement: Select[Any], most: int) -> int:
-    """How many rows there are, `most` at most: to count more takes ever longer."""
-    return int(db.session.scalar(derive(statement, counting, most)))
+    """How many stored rows there are, `most` at most: to count more takes ever longer."""
+    return int(db.session.connection().scalar(derive(statement, counting, most)))
 
 
 def counting(statement: Any, most: int) -> Any:
