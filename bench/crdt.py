@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import channels
 import servers
 from channels import LAST, READER, READERS
-from databases import Database, Postgres, Sqlite
+from databases import Postgres, Sqlite
 from fanout import print_head
 from idle import resident_kb
 from records import wait_until_idle
@@ -32,6 +32,7 @@ LIMIT_SECONDS = 600
 STORED = 100_000  # cells that a new replica pulls
 FEW, MANY = 10_000, 1_000_000
 JOINS = 40
+WRITES = 30
 PAUSE_SECONDS = 0.03  # until the server has forgotten who left
 FIRST_MS, LARGEST, GROWTH = 50, 1_000_000, 1.5  # targets: less than these
 GUIDE, STRONGER = "guide", "guide, WAL and transactions"
@@ -69,11 +70,13 @@ CASES = [
 class Runs:
     """Runs cases, and keeps what was found."""
 
-    def __init__(self, sqlite: Database, postgres: Database, seconds: float) -> None:
+    def __init__(self, sqlite: Sqlite, postgres: Postgres, seconds: float) -> None:
         self.sqlite = sqlite
+        self.folder = sqlite.folder
         self.postgres = postgres
         self.seconds = seconds
         self.rates: dict[tuple[str, str], list[Rate]] = {}
+        self.disks: dict[tuple[str, str], list[float]] = {}
         self.pulls: dict[str, tuple[Pulled, float]] = {}
         self.joins: dict[str, dict[int, tuple[float, float]]] = {}
 
@@ -89,9 +92,22 @@ class Runs:
             for name in STARTS:
                 with self.start(name) as server:
                     wait_until_idle(server.pids[0])
+                    disk = self.disk_ms()
                     rate = push(server, messages, case.size, case.window, self.seconds)
+                self.disks.setdefault((case.name, name), []).append(disk)
                 note(f"{case.name}, {name}: {rate}")
                 self.rates.setdefault((case.name, name), []).append(rate)
+
+    def disk_ms(self) -> float:
+        """What the disk, which others use too, takes for a write of 4 KB just now: the median."""
+        took = []
+        with (self.folder / "disk").open("wb", buffering=0) as file:
+            for _ in range(WRITES):
+                begun = time.perf_counter()
+                file.write(bytes(4096))
+                os.fdatasync(file.fileno())
+                took.append((time.perf_counter() - begun) * 1e3)
+        return median(took)
 
     def pull(self, name: str) -> None:
         """New replicas pull everything; memory grows most with the first."""
@@ -157,7 +173,7 @@ def print_rates(cases: list[Case], runs: Runs) -> None:
     print(
         "\n| changes in a message | server | changes/s | us CPU each | share of a core |", end=" "
     )
-    print("times the guide | times the stronger guide | target |\n|" + "---|" * 8)
+    print("times the guide | times the stronger guide | target |\n|" + "---|" * 9)
     for case in cases:
         for name in STARTS:
             one = runs.rate(case, name)
@@ -165,7 +181,8 @@ def print_rates(cases: list[Case], runs: Runs) -> None:
             others = (runs.rate(case, other).changes_s for other in (GUIDE, STRONGER))
             times = (f"{one.changes_s / other:.2f}" for other in others)
             target = case.target if name == "wharf" else ""
-            print(f"| {one.cpu_share:.2f} | {' | '.join(times)} | {target} |")
+            disk = median(runs.disks[case.name, name])
+            print(f"| {one.cpu_share:.2f} | {disk:.1f} | {' | '.join(times)} | {target} |")
 
 
 def print_pulls(runs: Runs) -> None:
