@@ -78,7 +78,7 @@ class Runs:
         self.rates: dict[tuple[str, str], list[Rate]] = {}
         self.disks: dict[tuple[str, str], list[float]] = {}
         self.pulls: dict[str, tuple[Pulled, float]] = {}
-        self.joins: dict[str, dict[int, tuple[float, float]]] = {}
+        self.joins: dict[str, dict[int, list[float]]] = {}
 
     def start(self, name: str, count: int = 0) -> Any:
         """A contender, with so many cells."""
@@ -127,14 +127,14 @@ class Runs:
             both = {size: stack.enter_context(self.start(name, size)) for size in (FEW, MANY)}
             for server in both.values():
                 wait_until_idle(server.pids[0])
-            took: dict[int, list[tuple[float, float]]] = {size: [] for size in both}
+            took: dict[int, list[tuple[float, ...]]] = {size: [] for size in both}
             for index in range(JOINS + 2):
                 for size in sorted(both, reverse=index % 2 == 1):
-                    took[size].append(come_back(both[size]))
+                    took[size].append(come_back(both[size], index))
                     time.sleep(PAUSE_SECONDS)
-        self.joins[name] = {
-            size: (median(one[0] for one in times[2:]), median(one[1] for one in times[2:]))
-            for size, times in took.items()  # the first visits warm up
+        self.joins[name] = {  # the first visits warm up
+            size: [median(times) for times in zip(*visits[2:], strict=True)]
+            for size, visits in took.items()
         }
         note(f"join, {name}: {self.joins[name]}")
 
@@ -160,12 +160,14 @@ def pull_new(server: servers.Server, number: int) -> Pulled:
         return replica.pull(STORED)
 
 
-def come_back(server: servers.Server) -> tuple[float, float]:
-    """Milliseconds from before the handshake to the last cells, and of the pull alone."""
+def come_back(server: servers.Server, visit: int) -> tuple[float, float, float]:
+    """Milliseconds from before the handshake to the last cells, of the pull, and of a change."""
     begun = time.perf_counter()
     with closing(Replica(server, READER.format(0))) as replica:
         pulled = replica.pull(LAST)
-        return (time.perf_counter() - begun) * 1e3, pulled.all_ms
+        joined = (time.perf_counter() - begun) * 1e3
+    with closing(Replica(server, READER.format(READERS + visit))) as writer:
+        return joined, pulled.all_ms, writer.push(writer.site)
 
 
 def print_rates(cases: list[Case], runs: Runs) -> None:
@@ -204,7 +206,7 @@ def print_joins(runs: Runs) -> None:
     )
     print("|---" * 5 + "|")
     for name, found in runs.joins.items():
-        for index, what in enumerate(("join and pull", "pull alone")):
+        for index, what in enumerate(("join and pull", "pull alone", "push of one")):
             few, many = found[FEW][index], found[MANY][index]
             print(f"| {name}: {what} | {few:.1f} | {many:.1f} | {many / few:.2f} ", end="")
             print(f"| <= {GROWTH} |")

@@ -157,6 +157,16 @@ class Replica:
                 took = time.perf_counter() - begun
                 return Pulled(first * 1e3, took * 1e3, int(largest))
 
+    def push(self, pk: str) -> float:
+        """Push one change of a new row; milliseconds until its ack."""
+        change = ["todos", pk, "title", "Buy bread", 1, 1, self.site, 1, 0]
+        message = {"type": "update", "siteId": self.site, "version": 1, "channel": CHANNEL}
+        begun = time.perf_counter()
+        self.sock.sendall(client_frame({**message, "changes": [change]}))
+        while ACK not in self.next_frame():
+            pass
+        return (time.perf_counter() - begun) * 1e3
+
 
 class Pusher(Replica):
     """A replica that pulled, and sends its next message for each ack."""
