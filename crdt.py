@@ -18,6 +18,7 @@ the rules by number, and the reason for each.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -127,6 +128,11 @@ class Channel:
             self.row_top[table, pk] = self.version
         self.stored.pop(key, None)  # to the end: `stored` stays in version order
         self.stored[key] = cell
+
+    def stored_since(self, version: int) -> list[Cell]:
+        """What was stored above a version, in order."""
+        newer = takewhile(lambda cell: cell.version > version, reversed(self.stored.values()))
+        return list(newer)[::-1]
 
     def bury(self, change: Change, cl: int) -> None:
         """Store the tombstone of the row of `change`: its cells are hidden from here on."""

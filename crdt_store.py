@@ -1,64 +1,105 @@
-"""The tables behind crdt.py: load what a merge needs, write what it stored, page what is owed.
+"""The tables behind crdt.py: cells and peers as a merge needs them, pages of what is owed, rows.
 
-Core statements only: merging is a hot path (bench/). Nothing here commits.
+Core statements, each built once: merging is a hot path (bench/crdt.py). Nothing here commits.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import astuple, dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import JSON, Text, bindparam, cast, func, or_, select, text, update
+from sqlalchemy import (
+    JSON,
+    Text,
+    bindparam,
+    cast,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.orm import Bundle, aliased
 
-import crdt_wire
-from crdt import Channel
-from crdt_wire import Cell, Key, Row
-from errors import forbidden
-from events import record
+from crdt_wire import TOMBSTONE, Cell, Key, Row
 from json_data import field_of
-from models import CrdtChange, CrdtChannel, CrdtPeer, User, db, upsert
+from models import CrdtChange, CrdtChannel, CrdtPeer, db, now, upsert
 
 CELL = [getattr(CrdtChange, name) for name in Cell._fields]
-MERGED = "merged"  # the event that tells the sockets of a channel to look
 PAGE = 1000  # changes in one `update`
 PAGE_BYTES = 900_000  # and its size, so that with the rest a frame stays below 1 MB
 
 
-def load_peer(name: str, site_id: str, user: User | None, kind: str = "") -> CrdtPeer:
-    """What a replica sent and holds; bound to the user who first used its site id, raises 403.
+def execute(statement: Any, words: Any) -> Any:
+    """Run a statement in the transaction of the session, past the ORM."""
+    return db.session.connection().execute(statement, words)
 
-    `kind`, if given, is kept from now on.
-    """
-    user_id = user.id if user else None
-    peer = db.session.get(CrdtPeer, (name, site_id))
-    if peer is None:
-        values = {"channel": name, "site_id": site_id, "user_id": user_id}
-        values |= {"kind": kind or "log"}
-        db.session.execute(upsert(CrdtPeer).values(values).on_conflict_do_nothing())
-        peer = db.session.get(CrdtPeer, (name, site_id))
-    if peer.user_id != user_id:
-        raise forbidden("This site id belongs to somebody else")
-    if kind and peer.kind != kind:
-        peer.kind = kind
+
+# Peers
+
+
+@dataclass
+class Peer:
+    """What one replica sent us (`received`) and is known to hold of ours (`sent`)."""
+
+    site_id: str
+    user_id: int | None
+    kind: str
+    received: int = 0
+    sent: int = 0
+
+    def __post_init__(self) -> None:
+        self.stored: tuple[Any, ...] = ()
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether it is not in the database as it is here."""
+        return astuple(self) != self.stored
+
+
+PEER = ("site_id", "user_id", "kind", "received", "sent")
+FIND_PEER = select(*(CrdtPeer.__table__.c[name] for name in PEER)).where(
+    CrdtPeer.channel == bindparam("channel"), CrdtPeer.site_id == bindparam("site")
+)
+
+
+def find_peer(channel: str, site_id: str) -> Peer | None:
+    """The tracked peer of this site id."""
+    row = execute(FIND_PEER, {"channel": channel, "site": site_id}).first()
+    if row is None:
+        return None
+    peer = Peer(*row)
+    peer.stored = astuple(peer)
     return peer
 
 
-def load_channel(name: str, version: int, wanted: Iterable[Key]) -> Channel:
-    """The part of a channel that a merge of the `wanted` keys reads; the caller holds its lock."""
-    columns = ", ".join(f'c."{field}"' for field in Cell._fields)
-    rows = find(columns, name, list(wanted), "c.cid = {cid}")
-    winners = {(row[0], row[1], row[2]): Cell(*row) for row in rows}
-    deleted = [key[:2] for key in winners if key[2] == crdt_wire.TOMBSTONE]
-    return Channel(version, winners, row_tops(name, deleted))
+def save_peers(channel: str, peers: Collection[Peer]) -> None:
+    """Write peers, new or not."""
+    if peers:
+        seen = {"channel": channel, "seen_at": now()}
+        words = [dict(zip(PEER, astuple(peer), strict=True)) | seen for peer in peers]
+        execute(upsert_peer(db.engine.dialect.name), words)
 
 
-def row_tops(name: str, rows: Sequence[Row]) -> dict[Row, int]:
-    """The highest version among the cells of each row, tombstones left out."""
-    columns, others = 'c."table", c.pk, max(c.version)', f"c.cid <> '{crdt_wire.TOMBSTONE}'"
-    found = find(columns, name, rows, others, "GROUP BY 1, 2") if rows else []
-    return {(row[0], row[1]): row[2] for row in found}
+@cache
+def upsert_peer(dialect: str) -> Any:
+    """Writes a peer."""
+    return overwrite(CrdtPeer.__table__, ["channel", "site_id"], dialect)
 
 
+def overwrite(table: Any, keys: list[str], dialect: str) -> Any:
+    """Adds a row, or takes the place of the one with the same keys."""
+    statement = upsert(table, dialect)
+    values = {one.name: statement.excluded[one.name] for one in table.c if one.name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=values)
+
+
+# Cells
+
+
+COLUMNS = ", ".join(f'c."{name}"' for name in Cell._fields)
+OTHERS = f"c.cid <> '{TOMBSTONE}'"
 # Driven from the keys, given as JSON: left to themselves, the planners walk the whole channel.
 FIND = {
     "sqlite": (
@@ -74,63 +115,72 @@ FIND = {
 PART = {"sqlite": "json_extract(k.value, '$[{}]')", "postgresql": "k.value->>{}"}
 
 
-def find(
-    columns: str, name: str, keys: Sequence[Any], which: str, group: str = ""
-) -> Sequence[Any]:
+def find(channel: str, keys: Iterable[Any], columns: str, which: str, group: str = "") -> Any:
     """Columns of the cells whose (table, pk, cid) is among `keys`, as `which` narrows them."""
-    dialect = db.engine.dialect.name
+    statement = find_statement(db.engine.dialect.name, columns, which, group)
+    return execute(statement, {"channel": channel, "keys": json.dumps(list(keys))}).all()
+
+
+@cache
+def find_statement(dialect: str, columns: str, which: str, group: str) -> Any:
+    """Finds cells."""
     table, pk, cid = (PART[dialect].format(index) for index in range(3))
-    statement = FIND[dialect].format(
-        columns=columns, table=table, pk=pk, which=which.format(cid=cid), group=group
-    )
-    parameters = {"channel": name, "keys": json.dumps(keys)}
-    rows: Sequence[Any] = db.session.connection().execute(text(statement), parameters).all()
-    return rows
+    words = {"table": table, "pk": pk, "which": which.format(cid=cid)}
+    return text(FIND[dialect].format(columns=columns, group=group, **words))
 
 
-def save_channel(name: str, channel: Channel) -> None:
-    """Write what a merge stored and the channel's new version, and poke whoever listens."""
-    if not channel.stored:
-        return
-    statement = upsert(CrdtChange)
-    fields = [field for field in Cell._fields if field not in ("table", "pk", "cid")]
-    statement = statement.on_conflict_do_update(
-        index_elements=["channel", "table", "pk", "cid"],
-        set_={field: statement.excluded[field] for field in fields},
-    )
-    rows = [{"channel": name, **cell._asdict()} for cell in channel.stored.values()]
-    db.session.connection().execute(statement, rows)
-    db.session.execute(
-        update(CrdtChannel)
-        .where(CrdtChannel.name == name)
-        .values(crdt_db_version=channel.version)
-        .execution_options(synchronize_session=False)
-    )
-    record(CrdtChannel.topic_of(name), MERGED, None)
+def load_cells(channel: str, keys: Iterable[Key]) -> tuple[list[Cell], dict[Row, int]]:
+    """The cells of these keys that are stored; and of rows with a tombstone among them, the highest
+    version of the other cells."""
+    cells = [Cell(*row) for row in find(channel, keys, COLUMNS, "c.cid = {cid}")]
+    deleted = [cell[:2] for cell in cells if cell.is_tombstone]
+    if not deleted:
+        return cells, {}
+    tops = find(channel, deleted, 'c."table", c.pk, max(c.version)', OTHERS, "GROUP BY 1, 2")
+    return cells, {(row[0], row[1]): row[2] for row in tops}
 
 
-def load_table(name: str, version: int, table: str = "") -> tuple[Channel, list[Cell]]:
-    """A whole table of a channel, or all, for a merge, and the cells in version order."""
-    here = CrdtChange.channel == name
+def load_rows(channel: str, rows: Sequence[Row]) -> list[Cell]:
+    """All cells of these rows, tombstones left out."""
+    return [Cell(*row) for row in find(channel, rows, COLUMNS, OTHERS)] if rows else []
+
+
+def load_table(channel: str, table: str = "") -> list[Cell]:
+    """All cells of a table, or of all tables, in version order."""
+    here = CrdtChange.channel == channel
     if table:
         here &= CrdtChange.table == table
-    rows = db.session.execute(select(*CELL).where(here).order_by(CrdtChange.version))
-    cells = [Cell(*row) for row in rows]
-    tops = {cell[:2]: cell.version for cell in cells if cell.cid != crdt_wire.TOMBSTONE}
-    return Channel(version, {cell[:3]: cell for cell in cells}, tops), cells
+    return [Cell(*row) for row in execute(select(*CELL).where(here).order_by(CELL[-2]), {})]
 
 
-def load_rows(name: str, rows: Sequence[Row]) -> list[Cell]:
-    """All cells of these rows, tombstones left out."""
-    columns = ", ".join(f'c."{field}"' for field in Cell._fields)
-    others = f"c.cid <> '{crdt_wire.TOMBSTONE}'"
-    return [Cell(*row) for row in find(columns, name, rows, others)] if rows else []
-
-
-def has_row(name: str, row: Row) -> bool:
+def has_row(channel: str, row: Row) -> bool:
     """Whether anything was ever written to a row."""
-    here = (CrdtChange.channel == name) & (CrdtChange.table == row[0]) & (CrdtChange.pk == row[1])
+    table, pk = row
+    here = (CrdtChange.channel == channel) & (CrdtChange.table == table) & (CrdtChange.pk == pk)
     return db.session.scalar(select(CrdtChange.version).where(here).limit(1)) is not None
+
+
+def save_cells(channel: str, cells: Iterable[Cell], version: int) -> None:
+    """Write winners, and how far the channel is."""
+    rows = [{"channel": channel, **cell._asdict()} for cell in cells]
+    execute(upsert_cell(db.engine.dialect.name), rows)
+    execute(SAVE_VERSION, {"key": channel, "version": version})
+
+
+@cache
+def upsert_cell(dialect: str) -> Any:
+    """Writes a winner."""
+    return overwrite(CrdtChange.__table__, ["channel", "table", "pk", "cid"], dialect)
+
+
+SAVE_VERSION = (
+    update(CrdtChannel.__table__)
+    .where(CrdtChannel.__table__.c.name == bindparam("key"))
+    .values(crdt_db_version=bindparam("version"))
+)
+
+
+# What is owed
 
 
 def visible_cells(*columns: Any) -> tuple[Any, Any]:
@@ -140,7 +190,7 @@ def visible_cells(*columns: Any) -> tuple[Any, Any]:
         (tomb.channel == CrdtChange.channel)
         & (tomb.table == CrdtChange.table)
         & (tomb.pk == CrdtChange.pk)
-        & (tomb.cid == crdt_wire.TOMBSTONE)
+        & (tomb.cid == TOMBSTONE)
     )
     visible = or_(tomb.version.is_(None), CrdtChange.version >= tomb.version)
     return select(*columns).outerjoin(tomb, same_row).where(visible), tomb
@@ -195,7 +245,7 @@ class TableRows:
         cells = group(CrdtChange.cid, value, type_=JSON).label("cells")
         statement, _ = visible_cells(CrdtChange.pk, cells)
         here = (CrdtChange.channel == channel) & (CrdtChange.table == table)
-        alive = CrdtChange.cid != crdt_wire.TOMBSTONE
+        alive = CrdtChange.cid != TOMBSTONE
         rows = statement.where(here, alive).group_by(CrdtChange.pk)
         self.__table__ = rows.subquery("synced")
         self.id = self.__table__.c.pk

@@ -83,6 +83,11 @@ class Cell(NamedTuple):
     version: int
     reissued: bool
 
+    @property
+    def is_tombstone(self) -> bool:
+        """Whether it says that its row was deleted."""
+        return self.cid == TOMBSTONE
+
 
 def canonical(value: str | float | bool | None) -> str:
     """Write a value as the one JSON text by which values are compared and stored.

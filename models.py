@@ -2237,22 +2237,15 @@ class Signal(db.Model):
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
-class Held(NamedTuple):
-    """A sync channel that is locked, as a merge or a write of the server's own needs it."""
+class ChannelState(NamedTuple):
+    """A sync channel as a merge needs it."""
 
     site_id: str
     version: int
     owner_id: int | None
-    role: str | None
     tables: list[str] | None
     schemas: dict[str, Any] | None
     is_mapped: bool
-
-    def may_write(self, user: User | None) -> bool:
-        """Whether `user` may change what is in it; one without owner is open to all."""
-        if self.owner_id is None or self.role == "writer":
-            return True
-        return user is not None and user.id == self.owner_id
 
 
 class CrdtChannel(db.Model):
@@ -2336,8 +2329,7 @@ class CrdtChannel(db.Model):
             return None
         if user.id == self.owner_id:
             return "owner"
-        member = db.session.get(CrdtMember, (self.name, user.id))
-        return member.role if member else None
+        return CrdtMember.role_in(self.name, user.id)
 
     def require_reader(self, user: User | None) -> None:
         """Raise 403 for who may not enter."""
@@ -2356,22 +2348,23 @@ class CrdtChannel(db.Model):
         return select(cls).where((cls.owner_id == user.id) | cls.name.in_(joined))
 
     @classmethod
-    def lock(cls, name: str, user: User | None = None) -> Held | None:
-        """Hold the channel until the commit; None when there is none. `role` is that of `user`."""
-        role = (
-            select(CrdtMember.role)
-            .where(CrdtMember.channel == cls.name, CrdtMember.user_id == bindparam("user_id"))
-            .scalar_subquery()
-        )
-        facts = (cls.crdt_site_id, cls.crdt_db_version, cls.owner_id, role)
-        # Not the name, which others point to: SQLite would look at all rows that do.
-        same = {"crdt_db_version": cls.crdt_db_version}
-        statement = update(cls).where(cls.name == bindparam("key")).values(same)
-        statement = statement.returning(*facts, cls.tables, cls.schemas, cls.is_mapped)
-        words = {"key": name, "user_id": user.id if user else 0}
-        unsynced: dict[str, Any] = {"synchronize_session": False}
-        row = db.session.execute(statement, words, execution_options=unsynced).first()
-        return Held(*row) if row else None
+    def lock(cls, name: str) -> ChannelState | None:
+        """Hold the channel until the commit; None when there is none."""
+        row = db.session.connection().execute(cls.lock_statement(), {"key": name}).first()
+        return ChannelState(*row) if row else None
+
+    @classmethod
+    @cache
+    def lock_statement(cls) -> Any:
+        """Locks the row `key` and says what it is; built once (bench/crdt.py).
+
+        By the version, not the name, which others point to: SQLite would look at all rows that do.
+        """
+        table = cls.__table__.c
+        state = (table.owner_id, table.tables, table.schemas, table.is_mapped)
+        statement = update(cls.__table__).where(table.name == bindparam("key"))
+        same = {"crdt_db_version": table.crdt_db_version}
+        return statement.values(same).returning(table.crdt_site_id, table.crdt_db_version, *state)
 
     def delete(self) -> None:
         """Take it out with all that is in it."""
@@ -2435,6 +2428,12 @@ class CrdtMember(db.Model):
         member.role = role
         db.session.flush()
         return member
+
+    @classmethod
+    def role_in(cls, channel: str, user_id: int | None) -> str | None:
+        """What a user may do in a channel that is another's."""
+        seat = (cls.channel == channel) & (cls.user_id == user_id)
+        return db.session.scalar(select(cls.role).where(seat))
 
     def to_dict(self) -> dict[str, Any]:
         """The member as others read it, without email."""
@@ -2583,7 +2582,7 @@ def read_rows(statement: Select[Any], words: dict[str, Any]) -> list[Any]:
     watches them, which takes most of the time (bench/).
     """
     model = derive(statement, entity_of)
-    names = plain_names(model)
+    names = plain_names(model) if model else ()
     if not names:
         return list(db.session.execute(statement, words).unique())
     found = db.session.connection().execute(statement, words).all()

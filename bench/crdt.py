@@ -19,14 +19,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-import channels
 import servers
-from channels import LAST, READER, READERS
 from databases import Postgres, Sqlite
 from fanout import print_head
 from idle import resident_kb
 from records import wait_until_idle
 from replicas import Pulled, Rate, Replica, push, updates
+
+import channels
+from channels import LAST, READER, READERS
 
 LIMIT_SECONDS = 600
 STORED = 100_000  # cells that a new replica pulls

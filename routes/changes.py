@@ -15,7 +15,7 @@ import crdt_store
 import crdt_wire
 import shapes
 from auth import signed_in
-from errors import bad_request
+from held import hold
 from models import CrdtChannel, db
 from openapi import answers
 from routes.channels import hold_owned
@@ -70,15 +70,16 @@ def push_changes(name: str) -> Response:
     form, kind = parse_body(Push), channels.parse_kind(request.args)
     channel = channels.enter(name, g.user)
     key, site = channel.name, channel.crdt_site_id
-    if form.siteId == site:
-        raise bad_request("This is not the site id of a client", code="wrong_site")
-    peer = channels.meet(key, form.siteId, form.version, g.user, kind)
+    first: int | None = form.version
     changes, refused = crdt_wire.parse_changes(form.changes)
     acked = version = 0
     for part in list(crdt.slices(changes)) or [[]]:
-        merged, version = channels.merge(key, part, peer, g.user)
+        held = hold(key)
+        peer = channels.meet(held, form.siteId, first, g.user, kind)
+        merged, version = channels.merge(held, part, peer, g.user)
         acked, refused = max(acked, merged.acked), refused + merged.refused
         db.session.commit()
+        first = None
     told = [one._asdict() for one in sorted(refused)]
     return answer({"siteId": site, "version": acked, "serverVersion": version, "refused": told})
 
@@ -130,6 +131,6 @@ def restore_snapshot(name: str) -> Response:
     form = parse_body(Snapshot)
     channel = hold_owned(name, g.user)
     rows = channels.rows_of_changes(form.changes)
-    version = channels.restore(channel.name, rows)
+    version = channels.restore(hold(channel.name), rows)
     db.session.commit()
     return answer({"channel": channel.name, "version": version})

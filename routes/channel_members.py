@@ -11,6 +11,7 @@ import channels
 import shapes
 from auth import signed_in
 from errors import bad_request, not_found
+from held import hold
 from models import CrdtChannel, CrdtInvite, CrdtMember, User, db, parse_id
 from openapi import answers
 from routes.channels import hold_owned
@@ -126,7 +127,7 @@ def join() -> Response:
     if invite is None:
         raise not_found("invite")
     channel = db.session.get_one(CrdtChannel, invite.channel)
-    CrdtChannel.lock(channel.name)
+    hold(channel.name)
     role = channel.role_of(g.user)
     if role is None or (role, invite.role) == ("reader", "writer"):
         role = CrdtMember.seat(channel, g.user.id, invite.role).role

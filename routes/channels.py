@@ -14,6 +14,7 @@ import channels
 import shapes
 from auth import signed_in
 from errors import WharfError
+from held import hold
 from json_data import check_schema
 from models import CrdtChannel, CrdtMember, CrdtPeer, User, db, rows_of
 from openapi import answers
@@ -118,7 +119,7 @@ def list_peers(name: str) -> Response:
 def hold_owned(name: str, user: User) -> CrdtChannel:
     """A channel of the caller's, held until the commit; raises 400, 403 and 404."""
     channel = CrdtChannel.load(name, user)
-    CrdtChannel.lock(channel.name)
+    hold(channel.name)
     db.session.refresh(channel)
     channel.require_owner(user)
     return channel

@@ -19,9 +19,11 @@ import crdt
 import crdt_store
 import crdt_wire
 from bus import Event
+from crdt_store import Peer
 from crdt_wire import Cell, Change
 from errors import bad_request, known_error
-from models import CrdtChannel, CrdtPeer, User, db
+from held import MERGED, HeldChannel, hold
+from models import CrdtChannel, User, db
 from sockets.connection import Connection
 from sockets.dialect import Dialect, Frame, Handler, Handlers, text_frame, to_frame, to_json
 from sockets.flusher import Job
@@ -87,9 +89,10 @@ def merge_slice(
     replica: Replica = connection.state
     if replica.failed:
         return
-    peer = meet_peer(connection, frame)
+    held, peer = meet_peer(connection, frame)
+    batch.version = held.channel.version
     if changes:
-        merged, batch.version = channels.merge(replica.channel, changes, peer, connection.user)
+        merged, batch.version = channels.merge(held, changes, peer, connection.user)
         batch.acked = max(batch.acked, merged.acked)
         batch.refused.update(merged.refused)
     if last:
@@ -110,7 +113,7 @@ def acknowledgement(replica: Replica, batch: Batch) -> dict[str, Any]:
         "type": "ack",
         "siteId": replica.server_site,
         "version": batch.acked,
-        "serverVersion": batch.version or channels.version_of(replica.channel),
+        "serverVersion": batch.version,
         "channel": replica.wire_name,
     }
 
@@ -118,7 +121,7 @@ def acknowledgement(replica: Replica, batch: Batch) -> dict[str, Any]:
 def answer_pull(connection: Connection, frame: Message) -> None:
     """Send all that the replica is owed, page by page, and what comes later too."""
     replica: Replica = connection.state
-    peer = meet_peer(connection, frame)
+    _, peer = meet_peer(connection, frame)
     if frame.version == 0:
         dummy = crdt_wire.dummy_change(replica.server_site, secrets.token_hex(8))
         connection.reply(to_frame(update_message(replica, 0, [dummy])))
@@ -134,28 +137,30 @@ def note_held(connection: Connection, frame: Message) -> None:
     Not believed before a pull, or when something was sent before it: there are holes below.
     """
     replica: Replica = connection.state
-    peer = meet_peer(connection, frame)
+    _, peer = meet_peer(connection, frame)
     if not replica.pulled or replica.served_early:
         return
     peer.sent = max(peer.sent, min(frame.version, replica.cursor or 0))
 
 
-def meet_peer(connection: Connection, frame: Message) -> CrdtPeer:
-    """The tracked peer a message comes from; raises 400 and 403 for one it cannot be.
+def meet_peer(connection: Connection, frame: Message) -> tuple[HeldChannel, Peer]:
+    """The channel, held, and the peer a message comes from; raises 400, 403 and 404.
 
     The first update or pull tells whether the replica lost its data (merge rule 7).
     """
     replica: Replica = connection.state
     if frame.channel not in (None, replica.wire_name):
         raise bad_request("This socket belongs to another channel", code="wrong_channel")
-    if frame.siteId == replica.server_site or replica.site_id not in ("", frame.siteId):
+    if replica.site_id not in ("", frame.siteId):
         raise bad_request("This is not the site id of this socket", code="wrong_site")
     is_first = frame.type != "ack" and not replica.checked
     if is_first:
         connection.after_commit(partial(setattr, replica, "checked", True))
     count = frame.version if is_first else None
+    held = hold(replica.channel)
+    peer = channels.meet(held, frame.siteId, count, connection.user, replica.kind)
     replica.site_id = frame.siteId
-    return channels.meet(replica.channel, frame.siteId, count, connection.user, replica.kind)
+    return held, peer
 
 
 def update_message(replica: Replica, version: int, changes: list[Any]) -> dict[str, Any]:
@@ -255,7 +260,7 @@ class CrdtDialect(Dialect):
             if event.type in (channels.CLOSED, channels.MEMBER_REMOVED):
                 for connection in list(connections):
                     self.show_out(connection, event)
-        if not any(event.type == crdt_store.MERGED for event in events):
+        if not any(event.type == MERGED for event in events):
             return
         pages: Pages = {}
         for connection in connections:

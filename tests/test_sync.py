@@ -111,7 +111,7 @@ def test_a_bad_change_is_refused_by_position_and_the_rest_merged(
 def test_a_long_update_is_merged_in_slices_and_acknowledged_once(
     sync: Callable[..., Peer], server: Server
 ) -> None:
-    one, two = sync(), sync()
+    one, two = (sync("/sync?channel=list") for _ in range(2))
     pull(two, "bb")
     ack = push(one, *[change(str(n), str(n), n) for n in range(1, 3501)])
     assert (ack["version"], ack["serverVersion"]) == (3500, 3500)
