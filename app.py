@@ -25,6 +25,7 @@ import rate_limits
 import routes
 import sockets
 import storage
+import sync_commands
 from config import Settings, keep_secret
 from models import db, prepare_postgres, prepare_sqlite
 
@@ -92,6 +93,7 @@ def create_app(overrides: dict[str, Any] | None = None, serve: Serve = "app") ->
     origins.init_app(app)
     set_up_headers(app)
     commands.init_app(app)
+    sync_commands.init_app(app)
     add_routes(app, routes.everywhere)
     if serve != "socket":
         add_routes(app, routes.blueprints)

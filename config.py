@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     MAX_BODY_BYTES: int = Field(10_000_000, ge=1, description="Largest JSON body, in bytes.")
     MAX_UPLOAD_BYTES: int = Field(5_000_000, ge=1, description="Largest uploaded file, in bytes.")
     MAX_FRAME_BYTES: int = Field(1_000_000, ge=125, description="Largest chat message, in bytes.")
+    SYNC_HORIZON_DAYS: int = Field(
+        90, ge=1, description="How long `flask sync purge` waits for a replica, in days."
+    )
     MAX_SYNC_FRAME_BYTES: int = Field(
         32_000_000, ge=125, description="Largest sync message: a long offline time in one piece."
     )

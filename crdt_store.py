@@ -4,10 +4,10 @@ Core statements, each built once: merging is a hot path (bench/crdt.py). Nothing
 """
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     JSON,
@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Bundle, aliased
 
-from crdt_wire import TOMBSTONE, Cell, Key, Row
+from crdt_wire import TOMBSTONE, Cell, Key, Row, canonical, outgoing_json
 from json_data import field_of
 from models import CrdtChange, CrdtChannel, CrdtPeer, db, now, upsert
 
@@ -212,21 +212,40 @@ def page_statement(pulled: bool) -> Any:
 PULLED, NOT_PULLED = page_statement(pulled=True), page_statement(pulled=False)
 
 
-def read_page(name: str, after: int, told: int | None = None) -> list[Cell]:
-    """The next visible cells above version `after`; none means that there are no more.
+class Page(NamedTuple):
+    """Cells in version order; the last one when there are no more."""
 
-    PAGE at most, fewer when they are large. `told` before a pull.
+    cells: list[Cell]
+    is_last: bool
+
+
+def read_page(channel: str, after: int, told: int | None = None) -> Page:
+    """The next visible cells above version `after`: PAGE at most, fewer when they are large.
+
+    `told` before a pull.
     """
     statement = PULLED if told is None else NOT_PULLED
-    parameters = {"channel": name, "after": after, "told": told}
-    page: list[Cell] = []
+    cells: list[Cell] = []
     size = 0
-    for row in db.session.connection().execute(statement, parameters):
-        page.append(Cell(*row))
-        size += len(page[-1].val)
+    for row in execute(statement, {"channel": channel, "after": after, "told": told}):
+        cells.append(Cell(*row))
+        size += len(cells[-1].val)
         if size > PAGE_BYTES:
-            break
-    return page
+            return Page(cells, is_last=False)
+    return Page(cells, is_last=len(cells) < PAGE)
+
+
+def snapshot(name: str, site_id: str) -> Iterator[str]:
+    """The text of a snapshot, page by page.
+
+    A cell that is written meanwhile moves up to a page still to come: nothing is missed.
+    """
+    yield f'{{"channel":{canonical(name)},"siteId":"{site_id}","changes":['
+    version, comma = 0, ""
+    while cells := read_page(name, version).cells:
+        yield comma + ",".join(outgoing_json(cell, site_id) for cell in cells)
+        version, comma = cells[-1].version, ","
+    yield f'],"version":{version},"hasMore":false}}'
 
 
 class TableRows:

@@ -101,6 +101,11 @@ def canonical(value: str | float | bool | None) -> str:
     return _encode(value)
 
 
+def decode(text: str) -> Any:
+    """The value of a canonical text."""
+    return json.loads(text)
+
+
 _encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
 
 

@@ -4,7 +4,6 @@ What replicas write to such a row becomes the noun's, as its rules allow; what t
 other ways is a write of the server's own in the channel.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -13,7 +12,7 @@ from sqlalchemy import delete, select
 
 import crdt
 import crdt_store
-from crdt_wire import TOMBSTONE, Cell, Change, Row, canonical
+from crdt_wire import TOMBSTONE, Cell, Change, Row, canonical, decode
 from errors import WharfError
 from events import chunks, record_row
 from held import HeldChannel
@@ -53,7 +52,7 @@ class SyncedRows:
         schema = (self.held.state.schemas or {}).get(change.table)
         if source is None and schema is None:
             return change.val
-        value = json.loads(change.val)
+        value = decode(change.val)
         try:
             check_by_schema(schema, {change.cid: value})
             clean = source.clean_cell(change.cid, value) if source else value
@@ -136,7 +135,7 @@ class SyncedRows:
     def value_of(self, source: Any, row: Row, cid: str, val: str) -> Any:
         """What a cell means to its noun; one from before that it does not take is corrected."""
         try:
-            return source.clean_cell(cid, json.loads(val))
+            return source.clean_cell(cid, decode(val))
         except (WharfError, ValueError):
             self.put(row, cid, source.blank(cid))
             return source.blank(cid)
@@ -169,9 +168,9 @@ class SyncedRows:
         if winner is None or not self.visible(winner):
             return source.blank(cid)
         try:
-            return source.clean_cell(cid, json.loads(winner.val))
+            return source.clean_cell(cid, decode(winner.val))
         except (WharfError, ValueError):
-            return json.loads(winner.val)
+            return decode(winner.val)
 
     def put(self, row: Row, cid: str, value: Any) -> None:
         """Write one cell."""
@@ -190,6 +189,20 @@ class SyncedRows:
         """The row is gone."""
         here = (CrdtRow.channel == self.name) & (CrdtRow.table == row[0]) & (CrdtRow.pk == row[1])
         db.session.execute(delete(CrdtRow).where(here))
+
+    def find_differences(self) -> Iterator[str]:
+        """Rows of nouns that say something else than the channel; its tables are loaded."""
+        rows = select(CrdtRow.table, CrdtRow.pk).where(CrdtRow.channel == self.name)
+        mapped = [(table, pk) for table, pk in db.session.execute(rows) if self.source(table)]
+        known = self.load(mapped)
+        for row in mapped:
+            record = known.get(row)
+            if record is None or self.channel.is_dead(row):
+                yield f"{row[0]} {row[1]}: one of its two doors is missing"
+                continue
+            for cid, value in record.cells().items():
+                if canonical(self.meaning(self.source(row[0]), row, cid)) != canonical(value):
+                    yield f"{row[0]} {row[1]}: {cid} differs from its noun's"
 
     def unmapped(self, table: str) -> Any:
         """The rows of the noun behind a table that the channel has not."""

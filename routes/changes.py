@@ -3,7 +3,6 @@
 Changes are those of the socket, merged by the same rules (docs/sync.md#over-http).
 """
 
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 from flask import Blueprint, Response, current_app, g, request, stream_with_context
@@ -49,13 +48,13 @@ def list_changes(name: str) -> Response:
     Go on from `version` while there is more. Those of the replica `siteId` are left out.
     """
     channel = CrdtChannel.load(name, g.user)
-    page = crdt_store.read_page(channel.name, whole("since", 0, 0))
+    cells, is_last = crdt_store.read_page(channel.name, whole("since", 0, 0))
     site = request.args.get("siteId", "")
-    owed = [cell for cell in page if crdt.is_owed(cell, site)]
-    last = page[-1].version if page else channel.crdt_db_version
+    owed = [cell for cell in cells if crdt.is_owed(cell, site)]
+    last = cells[-1].version if cells else channel.crdt_db_version
     facts = {"channel": channel.name, "siteId": channel.crdt_site_id, "version": last}
     changes = [crdt_wire.outgoing(cell, channel.crdt_site_id) for cell in owed]
-    return answer({**facts, "changes": changes, "hasMore": last < channel.crdt_db_version})
+    return answer({**facts, "changes": changes, "hasMore": not is_last})
 
 
 @bp.post("/changes")
@@ -100,22 +99,9 @@ def list_rows(name: str, table: str) -> Response:
 def download_snapshot(name: str) -> Response:
     """All that is in the channel, as an attachment: what a channel can be restored from."""
     channel = CrdtChannel.load(name, g.user)
-    pieces = stream_with_context(snapshot(channel.name, channel.crdt_site_id))
+    pieces = stream_with_context(crdt_store.snapshot(channel.name, channel.crdt_site_id))
     headers = {"Content-Disposition": 'attachment; filename="snapshot.json"'}
     return Response(pieces, mimetype="application/json", headers=headers)
-
-
-def snapshot(name: str, site_id: str) -> Iterator[str]:
-    """The text of a snapshot, page by page.
-
-    A cell that is written meanwhile moves up to a page still to come: nothing is missed.
-    """
-    yield f'{{"channel":{crdt_wire.canonical(name)},"siteId":"{site_id}","changes":['
-    version, comma = 0, ""
-    while page := crdt_store.read_page(name, version):
-        yield comma + ",".join(crdt_wire.outgoing_json(cell, site_id) for cell in page)
-        version, comma = page[-1].version, ","
-    yield f'],"version":{version},"hasMore":false}}'
 
 
 @bp.put("/snapshot")

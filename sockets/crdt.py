@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import current_app, request
 from pydantic import Field
@@ -30,12 +30,20 @@ from sockets.flusher import Job
 from sockets.framing import POLICY, TRY_AGAIN_LATER
 from sockets.hub import CROWDED_BYTES
 
+PAGES_PER_TURN = 8  # sent to one replica before others have their turn
 PULL_SECONDS = 1.0  # a client that has not pulled by then is served live
 REFUSALS = 100  # error frames in answer to one message
 
 
-# Cells above a cursor, for replicas that have pulled (None) or were told a version.
-Pages = dict[tuple[int | None, int | None], list[Cell]]
+class Batched(NamedTuple):
+    """A page of cells, each with its text, for all replicas that are equally far."""
+
+    changes: list[tuple[Cell, str]]
+    is_last: bool
+
+
+# What is above a cursor, for replicas that have pulled (None) or were told a version.
+Pages = dict[tuple[int | None, int | None], Batched]
 
 
 @dataclass
@@ -289,7 +297,7 @@ class CrdtDialect(Dialect):
             connection.hub.flusher.poke(connection)
 
     def pump(self, connection: Connection, pages: Pages | None = None) -> None:
-        """Send the pages above the cursor, as many as the client takes.
+        """Send the pages above the cursor, as many as the client takes and a turn allows.
 
         `pages` are shared between the replicas of a channel that are equally far.
         """
@@ -298,14 +306,17 @@ class CrdtDialect(Dialect):
             return
         pages = {} if pages is None else pages
         told = None if replica.pulled else replica.told_version
-        while connection.queued < CROWDED_BYTES:
+        for _ in range(PAGES_PER_TURN):
+            if connection.queued >= CROWDED_BYTES:
+                return  # `drained` goes on
             place = (replica.cursor, told)
             if place not in pages:
-                pages[place] = crdt_store.read_page(replica.channel, replica.cursor or 0, told)
+                pages[place] = read_texts(replica, told)
             self.send_page(connection, replica, pages[place])
-            if not pages[place]:
+            if pages[place].is_last:
                 replica.due, replica.pulled_version = False, None
                 return
+        connection.hub.flusher.poke(connection)
 
     def go_live(self, replica: Replica) -> bool:
         """Whether a client that has not pulled has had its time to; then it is served live."""
@@ -315,10 +326,10 @@ class CrdtDialect(Dialect):
         replica.served_early = True
         return True
 
-    def send_page(self, connection: Connection, replica: Replica, page: list[Cell]) -> None:
+    def send_page(self, connection: Connection, replica: Replica, page: Batched) -> None:
         """Send what this replica lacks of a page; the cursor moves with each frame."""
-        for version, texts in frames_of(replica, page):
-            if texts or (replica.answer_due and not page):
+        for version, texts in frames_of(replica, page.changes):
+            if texts or (replica.answer_due and page.is_last):
                 head = to_json(update_message(replica, version, []))
                 changes = f'"changes":[{",".join(texts)}]'
                 connection.send(text_frame(head.replace('"changes":[]', changes, 1)))
@@ -326,13 +337,19 @@ class CrdtDialect(Dialect):
             replica.cursor = version
 
 
-def frames_of(replica: Replica, page: list[Cell]) -> Iterator[tuple[int, list[str]]]:
+def read_texts(replica: Replica, told: int | None) -> Batched:
+    """The next page of the channel for replicas as far as this one."""
+    cells, is_last = crdt_store.read_page(replica.channel, replica.cursor or 0, told)
+    texts = (crdt_wire.outgoing_json(cell, replica.server_site) for cell in cells)
+    return Batched(list(zip(cells, texts, strict=True)), is_last)
+
+
+def frames_of(replica: Replica, changes: list[tuple[Cell, str]]) -> Iterator[tuple[int, list[str]]]:
     """The owed changes of a page as JSON texts, cut below 1 MB, each with its last version."""
     texts: list[str] = []
     size, version = 0, replica.cursor or 0
-    for cell in page:
+    for cell, text in changes:
         if crdt.is_owed(cell, replica.site_id, replica.pulled_version):
-            text = crdt_wire.outgoing_json(cell, replica.server_site)
             if texts and size + len(text) > crdt_store.PAGE_BYTES:
                 yield version, texts
                 texts, size = [], 0

@@ -47,7 +47,7 @@ def test_a_page_holds_what_the_rules_let_through(
     expected = [cell for cell in cells if let_through(cell)]
     assert 0 < len(expected) < len(cells)
     with app.app_context():
-        assert crdt_store.read_page("list", after, told) == expected
+        assert crdt_store.read_page("list", after, told) == (expected, True)
 
 
 def test_a_merge_is_given_the_winners_it_asks_for(app: Flask, cells: list[Cell]) -> None:

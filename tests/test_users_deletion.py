@@ -120,6 +120,9 @@ def fill(client: FlaskClient, server: Server, ann: Account, bob: Account) -> Non
     client.put(path_of(ann), json={"name": "Ann"}, headers=ann.headers)
     client.post("/api/collections/notes", json={"text": "secret"}, headers=ann.headers)
     server.connect("/?channel=default", ann).expect("connected")
+    client.post("/api/channels", json={"name": "bobs"}, headers=bob.headers)
+    seat = f"/api/channels/bobs/members/{ann.user['id']}"
+    client.put(seat, json={"role": "writer"}, headers=bob.headers)
     body = {"username": "annie", "currentPassword": "correct horse"}
     client.put(path_of(ann), json=body, headers=ann.headers)
     client.post("/api/rooms/lobby/messages", json={"content": "@annie"}, headers=bob.headers)
