@@ -19,15 +19,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+import channel_pulls
 import servers
+from channel_pulls import LAST, READER, READERS
 from databases import Postgres, Sqlite
 from fanout import print_head
 from idle import resident_kb
 from records import wait_until_idle
 from replicas import Pulled, Rate, Replica, push, updates
-
-import channels
-from channels import LAST, READER, READERS
 
 LIMIT_SECONDS = 600
 STORED = 100_000  # cells that a new replica pulls
@@ -40,10 +39,10 @@ GUIDE, STRONGER = "guide", "guide, WAL and transactions"
 
 # How each contender starts, and whether on PostgreSQL.
 STARTS: dict[str, tuple[Any, bool]] = {
-    "wharf": (channels.wharf, False),
-    "wharf, PostgreSQL": (channels.wharf, True),
-    GUIDE: (channels.guide, False),
-    STRONGER: (partial(channels.guide, mode="transaction"), False),
+    "wharf": (channel_pulls.wharf, False),
+    "wharf, PostgreSQL": (channel_pulls.wharf, True),
+    GUIDE: (channel_pulls.guide, False),
+    STRONGER: (partial(channel_pulls.guide, mode="transaction"), False),
 }
 
 
