@@ -1,7 +1,9 @@
 import { Emitter } from './emitter.js';
+import { Keeper } from './keeper.js';
 import { Ledger } from './ledger.js';
 
 const PUSH_SIZE = 1_000;
+const PRIMER = 'wharf_primer'; // a table that means nothing (docs/sync.md, sending)
 
 /** Whether a cell can hold this. */
 const isScalar = (val) =>
@@ -12,16 +14,17 @@ const isScalar = (val) =>
  * of a channel hold the same rows once they have talked to the server (docs/sync.md).
  *
  * Events: `change` (rows changed, here or elsewhere) and `status` (`state`, `pending` or `version`
- * changed), `error` (the server refused a change; the frame).
+ * changed), `error` (the server refused a change, the frame; or this browser cannot store one).
  */
 export class Replica extends Emitter {
   /** The last version of the channel heard of, counted by the server. */
   version = 0;
   #ledger = new Ledger(null);
+  #keeper;
   #server = '';
+  #connection = 0;
   #sent = 0;
   #pushed = 0;
-  #flushing = false;
   #isLoaded = false;
   #isWanted = false;
 
@@ -38,6 +41,7 @@ export class Replica extends Emitter {
     this.socket = socket;
     this.store = store;
     this.tables = tables && new Set(tables);
+    this.#keeper = new Keeper(store, () => this.#state());
     socket.on('frame', (frame) => this.#take(frame));
     socket.on('state', () => this.emit('status'));
     /** @type {Promise<Replica>} settles when the rows have been loaded */
@@ -65,7 +69,7 @@ export class Replica extends Emitter {
    * @returns {object[]}
    */
   rows(table) {
-    const rows = [...this.#ledger.rows(table)].map(([pk, row]) => ({ ...row, pk }));
+    const rows = this.#ledger.rows(table).map(([pk, row]) => ({ ...row, pk }));
     return rows.sort((one, two) => (one.pk < two.pk ? -1 : 1));
   }
 
@@ -109,7 +113,7 @@ export class Replica extends Emitter {
   /** Done with this replica; its rows stay in the store. */
   close() {
     this.goOffline();
-    this.ready.then(() => this.store.close?.());
+    this.ready.then(() => this.#keeper.rest()).then(() => this.store.close?.());
   }
 
   /** The frame that asks for what we miss; the socket also sends it to feel the server's pulse. */
@@ -127,9 +131,9 @@ export class Replica extends Emitter {
     this.#server = saved?.server ?? '';
     this.#isLoaded = true;
     this.version = saved?.channelVersion ?? 0;
-    this.#save(); // the site id, from the first moment on
     this.emit('change');
     this.emit('status');
+    await this.#save(); // the site id, from the first moment on
     return this;
   }
 
@@ -137,25 +141,25 @@ export class Replica extends Emitter {
     if (!this.#isLoaded) throw new Error('Await replica.ready before writing.');
   }
 
-  #save() {
-    const channelVersion = this.version;
+  #state() {
+    return { ...this.#ledger.toJSON(), server: this.#server, channelVersion: this.version };
+  }
+
+  /** @returns {Promise<boolean>} whether all there is now is stored for good */
+  async #save() {
     try {
-      this.store.save({ ...this.#ledger.toJSON(), server: this.#server, channelVersion });
+      await this.#keeper.save();
+      return true;
     } catch {
       this.emit('error', { code: 'store_full', message: 'This browser has no room left for the list.' });
+      return false;
     }
   }
 
-  #wrote() {
-    this.#save();
+  async #wrote() {
     this.emit('change');
     this.emit('status');
-    if (this.#flushing) return;
-    this.#flushing = true;
-    queueMicrotask(() => {
-      this.#flushing = false;
-      if (this.#server && this.state === 'online') this.#push();
-    });
+    if (await this.#save()) this.#push();
   }
 
   #take(frame) {
@@ -169,16 +173,22 @@ export class Replica extends Emitter {
     if (siteId !== this.#server) this.version = 0;
     this.version = Math.max(this.version, version);
     this.#server = siteId;
+    this.#connection += 1;
     this.#sent = this.#acked;
     this.#push();
     this.#pushed = this.#sent;
     this.socket.send(this.pull());
   }
 
-  /** Send own changes that were not sent on this connection, without splitting a transaction. */
+  /**
+   * Send own changes that are stored and were not sent on this connection, without splitting a
+   * transaction.
+   */
   #push() {
+    if (!this.#server || this.state !== 'online') return;
     let batch = [];
     for (const change of this.#ledger.since(this.#sent)) {
+      if (change[5] > this.#keeper.version) break;
       if (batch.length >= PUSH_SIZE && change[5] > batch.at(-1)[5]) {
         this.#sendUpdate(batch);
         batch = [];
@@ -194,27 +204,30 @@ export class Replica extends Emitter {
   }
 
   #acknowledge({ siteId, version, serverVersion = 0 }) {
-    const { acks } = this.#ledger;
-    acks[siteId] = Math.max(acks[siteId] ?? 0, version);
+    this.#ledger.settle(siteId, version, serverVersion);
     this.version = Math.max(this.version, serverVersion);
     this.#save();
     this.emit('status');
   }
 
-  #update({ siteId, version, changes }) {
-    const news = changes.filter(([table]) => !this.tables || this.tables.has(table));
-    const before = this.#ledger.version;
-    const changed = this.#ledger.merge(news, this.#acked);
-    this.version = Math.max(this.version, version);
-    this.#save();
+  async #update({ version, changes }) {
+    const connection = this.#connection;
     // Until all we pushed on connecting is in, updates may come live, ahead of our pull's answer:
     // to acknowledge one would claim that we hold everything before it.
-    if (this.#acked >= this.#pushed) {
-      this.socket.send({ type: 'ack', ...this.#header(version) });
-    }
+    const isWhole = this.#acked >= this.#pushed;
+    const changed = this.#ledger.merge(changes.filter(([table]) => this.#keeps(table)), this.#acked);
+    this.version = Math.max(this.version, version);
     if (changed) this.emit('change');
     this.emit('status');
-    if (this.#ledger.version > before) this.#push();
+    if (!(await this.#save())) return;
+    if (isWhole && connection === this.#connection) {
+      this.socket.send({ type: 'ack', ...this.#header(version) });
+    }
+    this.#push(); // what was written again
+  }
+
+  #keeps(table) {
+    return table !== PRIMER && (this.tables?.has(table) ?? true);
   }
 
   #header(version) {

@@ -2,7 +2,7 @@
  * Where a replica is kept. Any object with these methods will do; `load` may be asynchronous.
  * @typedef {object} Store
  * @property {() => object | null | Promise<object | null>} load what was saved last
- * @property {(state: object) => void} save keep this; called after every change
+ * @property {(state: object) => void | Promise<void>} save keep this; done when it is stored for good
  * @property {() => void} [close] the replica is done with the store
  */
 

@@ -102,7 +102,7 @@ export class Wharf extends Account {
    */
   replica(channel = 'default', { name = 'main', tables, store } = {}) {
     const key = `wharf.replica:${this.user?.id ?? 0}:${channel}:${name}`;
-    const path = `/sync?channel=${encodeURIComponent(channel)}`;
+    const path = `/sync?channel=${encodeURIComponent(channel)}&kind=cl`;
     const socket = this.#socket(path, () => replica.pull());
     const kept = store ?? (globalThis.localStorage ? new LocalStore(key) : new MemoryStore());
     const replica = new Replica({ channel, socket, store: kept, tables });
