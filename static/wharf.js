@@ -14,7 +14,7 @@ import { Account } from './account.js';
 import { Live } from './live.js';
 import { Replica } from './replica.js';
 import { LiveSocket } from './socket.js';
-import { LocalStore, MemoryStore } from './store.js';
+import { bestStore } from './store.js';
 
 export { WharfError } from './server.js';
 
@@ -104,8 +104,7 @@ export class Wharf extends Account {
     const key = `wharf.replica:${this.user?.id ?? 0}:${channel}:${name}`;
     const path = `/sync?channel=${encodeURIComponent(channel)}&kind=cl`;
     const socket = this.#socket(path, () => replica.pull());
-    const kept = store ?? (globalThis.localStorage ? new LocalStore(key) : new MemoryStore());
-    const replica = new Replica({ channel, socket, store: kept, tables });
+    const replica = new Replica({ channel, socket, store: store ?? bestStore(key), tables });
     this.#replicas.add(replica);
     return replica;
   }

@@ -60,3 +60,46 @@ def test_replica_keeps_what_was_written_offline_over_a_reload(person: Invite) ->
     rows = expect_in_sync(window, 2)
     assert [row[1:] for row in rows] == [[False, "Milk", "1"], [False, "Tea", "7"]]
     assert window.get_by_test_id("replica-site").all_text_contents() == sites
+
+
+OLD = """{
+    siteId: "me", version: 2, acks: {server: 1}, server: "server", channelVersion: 3,
+    cells: [["todos", "1", "title", 1], ["todos", "2", "title", 1]],
+    log: [["todos", "1", "title", "Milk", 1, 1, "me", 1, 0],
+          ["todos", "2", "title", "Tea", 1, 2, "me", 1, 0]],
+    tables: [["todos", [["1", {title: "Milk"}], ["2", {title: "Tea"}]]]],
+}"""
+
+
+def test_a_replica_of_local_storage_goes_on_in_indexeddb(person: Invite) -> None:
+    window = person("Ann").open()
+    key = "wharf.replica:0:list:main"
+    window.evaluate(f"localStorage.setItem('{key}', JSON.stringify({OLD}))")
+    for again in range(2):
+        told = window.evaluate(
+            """async () => {
+                const { Wharf } = await import("/static/wharf.js");
+                window.list = await new Wharf().replica("list").ready;
+                return [list.siteId, list.rows("todos").map((row) => row.title), list.pending];
+            }"""
+        )
+        assert told == ["me", ["Milk", "Tea"], 1 + again]
+        assert window.evaluate(f"localStorage.getItem('{key}')") is None
+        window.evaluate("list.put('todos', '1', {title: 'Oat milk'})")
+        window.evaluate("list.put('todos', '1', {title: 'Milk'})")
+        window.reload()
+
+
+def test_a_second_window_writes_as_another_site(person: Invite) -> None:
+    ann = person("Ann")
+    open_list = """async () => {
+        const { Wharf } = await import("/static/wharf.js");
+        window.list = await new Wharf().replica("list").ready;
+        return list.siteId;
+    }"""
+    one, two = ann.open(), ann.open()
+    sites = [one.evaluate(open_list), two.evaluate(open_list)]
+    assert sites[0] != sites[1]
+    two.evaluate("list.close()")
+    three = ann.open()
+    assert three.evaluate(open_list) == sites[1]
