@@ -8,7 +8,8 @@ const place = (table, pk, cid) => JSON.stringify([table, pk, cid]);
  * pushed, and nothing else.
  *
  * The server has always sent a tombstone with its row's `cl` as col_version, so lives can be counted
- * afterwards. A deletion of our own that it does not have ends the life after that one.
+ * afterwards. A deletion of our own that it does not have ends the life after that one; if the row is
+ * there again, all of it is written anew, since others may have brought it back.
  * @param {{siteId: string, version: number, acks: Record<string, number>, server: string,
  *   cells: any[][], log: any[][], tables: any[][]}} saved
  */
@@ -23,10 +24,11 @@ export function countLives({ siteId, version, acks, server, cells, log, tables }
     const cl = (known.get(place(table, pk, ROW)) ?? 0) + (isReborn ? 3 : 1);
     const held = Object.entries(values).map(([cid, val]) =>
       [cid, val, known.get(place(table, pk, cid)) ?? 1]);
-    const own = held
-      .map(([cid, , col]) => [col, written.get(place(table, pk, cid))])
-      .filter(([col, change]) => isPending(change) || change?.[4] === col)
-      .map(([, change]) => ownOf(change, change[4]));
+    const own = held.flatMap(([cid, val, col], seq) => {
+      const change = written.get(place(table, pk, cid));
+      if (isPending(change) || (!isReborn && change?.[4] === col)) return [ownOf(change, change[4])];
+      return isReborn ? [[cid, val, col, version + 1, seq, 0]] : [];
+    });
     return [pk, cl, held, isReborn ? [ownOf(end, cl), ...own] : own];
   };
 
@@ -42,7 +44,8 @@ export function countLives({ siteId, version, acks, server, cells, log, tables }
     if (!rows.has(table)) rows.set(table, new Map());
     if (cid === ROW && !rows.get(table).has(pk)) rows.get(table).set(pk, dead(table, pk));
   }
-  return { siteId, version, acks, tables: [...rows].map(([table, row]) => [table, [...row.values()]]) };
+  const saved = [...rows].map(([table, entries]) => [table, [...entries.values()]]);
+  return { siteId, version: version + 1, acks, tables: saved };
 }
 
 function ownOf([, , cid, val, , at, , , seq], version) {

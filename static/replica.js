@@ -151,7 +151,7 @@ export class Replica extends Emitter {
       await this.#keeper.save();
       return true;
     } catch {
-      this.emit('error', { code: 'store_full', message: 'This browser has no room left for the list.' });
+      this.emit('error', { code: 'store_full', message: 'This browser has no room left; changes are not sent.' });
       return false;
     }
   }

@@ -103,6 +103,7 @@ const OLD = {
     [T, "2", "-1", 2], [T, "2", "title", 4], // brought back by us
     [T, "3", "-1", 4], [T, "3", "title", 2], // deleted elsewhere
     [T, "4", "title", 1], [T, "5", "title", 2],
+    [T, "5", "done", 3], // deleted by us, and brought back by us and others
   ],
   log: [
     [T, "1", "title", "coffee", 3, 3, "me", 1, 0],
@@ -111,7 +112,7 @@ const OLD = {
     [T, "5", "-1", null, 1, 5, "me", 1, 0], [T, "5", "title", "rum", 2, 6, "me", 1, 0],
   ],
   tables: [[T, [
-    ["1", { title: "coffee", done: true }], ["2", { title: "milk" }], ["5", { title: "rum" }],
+    ["1", { title: "coffee", done: true }], ["2", { title: "milk" }], ["5", { title: "rum", done: true }],
   ]]],
 };
 
@@ -123,6 +124,7 @@ test("a replica that kept a log goes on as itself", () => {
     [T, "4", "-1", null, 2, 4, "me", 2, 0],
     [T, "5", "-1", null, 3, 5, "me", 3, 0],
     [T, "5", "title", "rum", 2, 6, "me", 3, 0],
+    [T, "5", "done", true, 3, 7, "me", 3, 1],
   ]);
   assert.deepEqual(ledger.since(0)[0], [T, "2", "title", "milk", 4, 2, "me", 3, 0]);
   assert.equal(ledger.merge([end(4, 8)].map((change) => change.with(1, "2")), 2), true);
