@@ -82,7 +82,9 @@ export class Ledger {
     const acked = this.acks[server] ?? 0;
     if (version <= acked) return;
     this.#eachOwn((own) => {
-      if (own.at > acked && own.at <= version) own.settled = serverVersion;
+      if (own.at <= acked || own.at > version) return;
+      // One that takes the place of the server we knew gets all again; it was merged at first already.
+      own.settled = Math.min(own.settled || serverVersion, serverVersion);
     });
     this.acks[server] = version;
   }

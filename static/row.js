@@ -4,7 +4,7 @@ import { ROW, canonical } from './crdt.js';
  * A row in its present life, as a Ledger keeps it.
  *
  * `own` holds our latest write of each cell, and of the row itself under ROW: `at` is its
- * db_version, `settled` the channel's version when the server had merged it.
+ * db_version, `settled` the channel's version when the server had merged it, 0 before.
  */
 export class Row {
   /**
@@ -67,7 +67,7 @@ export class Row {
   unseen(acked, version) {
     const begun = this.own.get(ROW)?.at ?? 0;
     const isUnseen = ([cid, { at, settled }]) =>
-      cid !== ROW && (at > acked || (settled >= version && at > begun));
+      cid !== ROW && (settled ? settled >= version && at > begun : at > acked);
     return new Map([...this.own].filter(isUnseen).map(([cid, { val }]) => [cid, val]));
   }
 }

@@ -68,6 +68,15 @@ test("a row stays deleted when its deleter had seen our edits", () => {
   assert.deepEqual(ledger.since(0), []);
 });
 
+test("a server that takes the place of ours does not make edits late", () => {
+  const ledger = withRow();
+  ledger.write(T, "1", { title: "green tea" });
+  ledger.settle("server", 1, 6);
+  ledger.settle("other", 1, 9);
+  ledger.merge([end(2, 7)], 1);
+  assert.equal(row(ledger), undefined);
+});
+
 test("our edit is written to a row that others have brought back", () => {
   const ledger = withRow();
   ledger.write(T, "1", { title: "green tea" });
