@@ -20,6 +20,7 @@ MESSAGE = {
     "created_at": AT,
 }
 SECRET = "correct horse"
+CHANGE = ["notes", "1", "text", "Ahoy", 1, 1, "bb", 1, 0]
 EXAMPLES: dict[str, dict[str, Any]] = {
     "NewTodo": {"title": "Try Wharf"},
     "TodoChanges": {"completed": True},
@@ -46,8 +47,16 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "owner_id": 7,
         "access": "shared",
         "schema": None,
+        "synced": False,
         "count": 3,
     },
+    "NewChannel": {"name": "crew", "tables": ["notes"]},
+    "ChannelSettings": {"schemas": {"notes": {"properties": {"stars": {"type": "integer"}}}}},
+    "SeatForm": {"role": "writer"},
+    "InviteForm": {"role": "reader", "expiresIn": 86400},
+    "InviteToken": {"token": SECRET},
+    "Push": {"siteId": "bb", "version": 1, "changes": [CHANGE]},
+    "Snapshot": {"changes": [CHANGE]},
     "NewComment": {"post_id": 1, "content": "Fair winds"},
     "CommentText": {"content": "Fair winds"},
     "CommentChanges": {"content": "Fair winds!"},

@@ -22,7 +22,7 @@ from routes.lists import answer_list, whole
 from routes.rest import answer, parse_body
 from validation import Input
 
-bp = Blueprint("changes", __name__, url_prefix="/api/channels/<name>")
+bp = Blueprint("changes", __name__, url_prefix="/api/channels/<channel_id>")
 
 
 class Push(Input):
@@ -42,12 +42,12 @@ class Snapshot(Input):
 @bp.get("/changes")
 @answers(shapes.Changes, 400, 403, query={"since": int, "siteId": str})
 @signed_in
-def list_changes(name: str) -> Response:
+def list_changes(channel_id: str) -> Response:
     """The changes above version `since`, in the channel's order, a page of them.
 
     Go on from `version` while there is more. Those of the replica `siteId` are left out.
     """
-    channel = CrdtChannel.load(name, g.user)
+    channel = CrdtChannel.load(channel_id, g.user)
     cells, is_last = crdt_store.read_page(channel.name, whole("since", 0, 0))
     site = request.args.get("siteId", "")
     owed = [cell for cell in cells if crdt.is_owed(cell, site)]
@@ -60,14 +60,14 @@ def list_changes(name: str) -> Response:
 @bp.post("/changes")
 @answers(shapes.Acknowledged, 400, 403, 409, body=Push, query={"kind": str})
 @signed_in
-def push_changes(name: str) -> Response:
+def push_changes(channel_id: str) -> Response:
     """Merge changes, and answer once they are committed; a repeat does no harm.
 
     `version` is the highest db_version of the replica's own changes among them.
     """
     request.max_content_length = current_app.config["MAX_SYNC_FRAME_BYTES"]
     form, kind = parse_body(Push), channels.parse_kind(request.args)
-    channel = channels.enter(name, g.user)
+    channel = channels.enter(channel_id, g.user)
     key, site = channel.name, channel.crdt_site_id
     first: int | None = form.version
     changes, refused = crdt_wire.parse_changes(form.changes)
@@ -86,9 +86,9 @@ def push_changes(name: str) -> Response:
 @bp.get("/tables/<table>")
 @answers(dict[str, Any], 400, 403, lists=crdt_store.TableRows)
 @signed_in
-def list_rows(name: str, table: str) -> Response:
+def list_rows(channel_id: str, table: str) -> Response:
     """The rows of a table as objects, each with its key as `pk`."""
-    channel = CrdtChannel.load(name, g.user)
+    channel = CrdtChannel.load(channel_id, g.user)
     rows = crdt_store.TableRows(channel.name, table)
     return answer_list(rows.select(), rows, show=rows.show)
 
@@ -96,9 +96,9 @@ def list_rows(name: str, table: str) -> Response:
 @bp.get("/snapshot")
 @answers(shapes.Changes, 400, 403)
 @signed_in
-def download_snapshot(name: str) -> Response:
+def download_snapshot(channel_id: str) -> Response:
     """All that is in the channel, as an attachment: what a channel can be restored from."""
-    channel = CrdtChannel.load(name, g.user)
+    channel = CrdtChannel.load(channel_id, g.user)
     pieces = stream_with_context(crdt_store.snapshot(channel.name, channel.crdt_site_id))
     headers = {"Content-Disposition": 'attachment; filename="snapshot.json"'}
     return Response(pieces, mimetype="application/json", headers=headers)
@@ -107,7 +107,7 @@ def download_snapshot(name: str) -> Response:
 @bp.put("/snapshot")
 @answers(shapes.Restored, 400, 403, body=Snapshot)
 @signed_in
-def restore_snapshot(name: str) -> Response:
+def restore_snapshot(channel_id: str) -> Response:
     """Make a snapshot all there is in the channel, by its owner.
 
     What differs is written as the server's own: replicas take it as anybody's newest writes.
@@ -115,7 +115,7 @@ def restore_snapshot(name: str) -> Response:
     """
     request.max_content_length = current_app.config["MAX_SYNC_FRAME_BYTES"]
     form = parse_body(Snapshot)
-    channel = hold_owned(name, g.user)
+    channel = hold_owned(channel_id, g.user)
     rows = channels.rows_of_changes(form.changes)
     version = channels.restore(hold(channel.name), rows)
     db.session.commit()

@@ -27,7 +27,7 @@ bp = Blueprint("channels", __name__, url_prefix="/api/channels")
 Table = Annotated[str, StringConstraints(min_length=1, max_length=1024), Plain]
 
 
-class Settings(Input):
+class ChannelSettings(Input):
     """Any of `{kind, tables, schemas}`; what is missing stays as it is, null asks for nothing."""
 
     kind: Literal["log", "cl"] = "log"
@@ -35,7 +35,7 @@ class Settings(Input):
     schemas: Annotated[dict[Table, dict[str, Any]], Field(max_length=100)] | None = None
 
 
-class NewChannel(Settings):
+class NewChannel(ChannelSettings):
     """`{name, kind?, tables?, schemas?}`."""
 
     name: str
@@ -70,62 +70,62 @@ def create_channel() -> Response:
     return saved(channel.to_dict("owner"), 201)
 
 
-@bp.get("/<name>")
+@bp.get("/<channel_id>")
 @answers(shapes.Channel, 400, 403)
 @signed_in
-def show_channel(name: str) -> Response:
+def show_channel(channel_id: str) -> Response:
     """One channel that the caller may read."""
-    channel = CrdtChannel.load(name, g.user)
+    channel = CrdtChannel.load(channel_id, g.user)
     return answer(channel.to_dict(channel.role_of(g.user)))
 
 
-@bp.put("/<name>")
-@bp.patch("/<name>")
-@answers(shapes.Channel, 400, 403, 412, body=Settings)
+@bp.put("/<channel_id>")
+@bp.patch("/<channel_id>")
+@answers(shapes.Channel, 400, 403, 412, body=ChannelSettings)
 @signed_in
-def change_channel(name: str) -> Response:
+def change_channel(channel_id: str) -> Response:
     """Say what may be written to it, by its owner; what is there stays as it is."""
-    channel = hold_owned(name, g.user)
+    channel = hold_owned(channel_id, g.user)
     require_match(channel.to_dict("owner"))
-    apply(channel, parse_body(Settings))
+    apply(channel, parse_body(ChannelSettings))
     return saved(channel.to_dict("owner"))
 
 
-@bp.delete("/<name>")
+@bp.delete("/<channel_id>")
 @answers(shapes.Deleted, 200, 204, 400, 403, 412)
 @signed_in
-def delete_channel(name: str) -> Response:
+def delete_channel(channel_id: str) -> Response:
     """Delete it with all that is in it, by its owner; its sockets are closed."""
-    channel = hold_owned(name, g.user)
+    channel = hold_owned(channel_id, g.user)
     require_match(channel.to_dict("owner"))
     channels.delete(channel)
     return deleted(channel.name)
 
 
-@bp.get("/<name>/peers")
+@bp.get("/<channel_id>/peers")
 @answers(shapes.ReplicaPeer, 400, 403, lists=CrdtPeer)
 @signed_in
-def list_peers(name: str) -> Response:
+def list_peers(channel_id: str) -> Response:
     """The replicas that were here, who came last first, and how far behind they are known to be.
 
     One that never acknowledges what it was sent holds 0 as far as anybody knows.
     """
-    channel = CrdtChannel.load(name, g.user)
+    channel = CrdtChannel.load(channel_id, g.user)
     version = channel.crdt_db_version
     statement = select(CrdtPeer).where(CrdtPeer.channel == channel.name)
     return answer_list(statement, CrdtPeer, show=lambda peer: peer.to_dict(version))
 
 
-def hold_owned(name: str, user: User) -> CrdtChannel:
+def hold_owned(channel_id: str, user: User) -> CrdtChannel:
     """A channel of the caller's, held until the commit; raises 400, 403 and 404."""
-    channel = CrdtChannel.load(name, user)
+    channel = CrdtChannel.load(channel_id, user)
     hold(channel.name)
     db.session.refresh(channel)
     channel.require_owner(user)
     return channel
 
 
-def apply(channel: CrdtChannel, form: Settings) -> None:
+def apply(channel: CrdtChannel, form: ChannelSettings) -> None:
     """Take what was given; raises 400 for what is no JSON Schema."""
     given = form.model_dump(include=form.model_fields_set - {"name"})
     for schema in (given.get("schemas") or {}).values():

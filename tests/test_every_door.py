@@ -152,6 +152,9 @@ def values(app: Flask, ann: Account) -> dict[str, Any]:
     body = {"content": "x", "post_id": post["id"]}
     comment = client.post("/api/comments", json=body, headers=ann.headers).json
     client.post("/api/collections/notes", json={"id": "n"}, headers=ann.headers)
+    client.post("/api/channels", json={"name": "crew"}, headers=ann.headers)
+    body = {"role": "reader"}
+    invite = client.post("/api/channels/crew/invites", json=body, headers=ann.headers).json
     job = client.post("/api/jobs", json={}, headers=ann.headers).json
     file = client.post(UPLOAD, headers=ann.headers, **form()).json
     client.post("/api/rooms/lobby/messages", json={"content": "hi"}, headers=ann.headers)
@@ -169,6 +172,9 @@ def values(app: Flask, ann: Account) -> dict[str, Any]:
         "categories": 1,
         "collection": "notes",
         "items": "n",
+        "channel_id": "crew",
+        "table": "notes",
+        "invite_id": invite["id"],
         "context_rules": 1,
         "room_id": "lobby",
         "message_id": "1",
