@@ -31,10 +31,12 @@ STOP_SECONDS = 5
 
 
 class Process:
-    """A command of ours on a free port; `stop` or `kill` must end it."""
+    """A command of ours on a free port, or a given one; `stop` or `kill` must end it."""
 
-    def __init__(self, command: str, log_folder: Path, env: dict[str, str], cwd: Path) -> None:
-        self.port = free_port()
+    def __init__(
+        self, command: str, log_folder: Path, env: dict[str, str], cwd: Path, port: int = 0
+    ) -> None:
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log_folder / f"{self.port}.log"
         self.peers: list[Peer] = []
@@ -150,9 +152,9 @@ class Deployment:
         processes = [self.spawn(name) for name in names]
         return [process.wait_until_ready() for process in processes]
 
-    def spawn(self, name: str, **env: str) -> Process:
+    def spawn(self, name: str, port: int = 0, **env: str) -> Process:
         """Start a process; it is cleaned up at the end of the test."""
-        process = Process(COMMANDS[name], self.folder, {**self.env, **env}, self.folder)
+        process = Process(COMMANDS[name], self.folder, {**self.env, **env}, self.folder, port)
         self.stack.callback(process.clean_up)
         return process
 

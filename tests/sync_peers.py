@@ -1,0 +1,256 @@
+"""The replicas of tests/sync_soak.py: those of the simulator on real sockets, and wharf.js in Node.
+
+`Peer` is all that a run knows of them. What the server acknowledged is kept in a `Ledger`.
+"""
+
+import json
+from collections import deque
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Protocol
+
+from crdt_wire import canonical
+from tests.crdt_client import Message, Replica, Rows
+from tests.crdt_counting import CountingReplica
+from tests.sync_socket import SyncSocket
+
+JOURNAL = "journal"  # a table of rows that are written once
+PRIMER = "wharf_primer"
+RETRY = ("unavailable", "conflict")  # the server closes, and all is pushed again
+
+
+@dataclass
+class Ledger:
+    """What the server has said of one channel, and what was wrong about it."""
+
+    version: int = 0  # the highest `serverVersion` of an ack
+    entries: set[str] = field(default_factory=set)  # acknowledged rows of the journal
+    titles: set[str] = field(default_factory=set)  # of todos made by HTTP that nobody touches
+    wrong: list[str] = field(default_factory=list)
+
+
+class Peer(Protocol):
+    """A replica as a run speaks to it."""
+
+    site: str
+
+    @property
+    def is_online(self) -> bool:
+        """Whether it has a socket."""
+
+    @property
+    def may_write(self) -> bool:
+        """Whether it knows enough to write."""
+
+    def rows(self) -> Rows:
+        """Its todos: values as JSON text by key and column."""
+
+    def come(self, port: int, late: bool = False) -> None:
+        """Connect; its pull waits for `pull` when it is late. Raises ConnectionError."""
+
+    def cut(self, hard: bool = False) -> None:
+        """Lose the socket, and what is on its way."""
+
+    def pull(self) -> None:
+        """Send a late pull."""
+
+    def write(self, pk: str, values: dict[str, str]) -> None:
+        """Make or change a todo."""
+
+    def delete(self, pk: str) -> None:
+        """Delete a todo."""
+
+    def note(self, pk: str) -> None:
+        """Write a new row of the journal."""
+
+    def flush(self) -> None:
+        """Send what waits."""
+
+    def listen(self, wait: float = 0.0) -> bool:
+        """Take what has come, or comes within so many seconds; whether anything has."""
+
+    def is_idle(self) -> bool:
+        """Whether all it wrote is acknowledged and its pull is answered."""
+
+    def reset(self, site: str) -> None:
+        """Lose all its data, while offline; `site` is what it calls itself from now on."""
+
+
+class SocketPeer:
+    """A replica of the simulator, with a socket, and with bad luck from `dice` unless `calm`."""
+
+    def __init__(
+        self, site: str, words: str, ledger: Ledger, dice: Random, counting: bool, acks: bool
+    ) -> None:
+        self.words = words + ("&kind=cl" if counting else "")
+        self.ledger, self.dice, self.counting, self.acks = ledger, dice, counting, acks
+        self.push_all = dice.random() < 0.5
+        self.calm = False
+        self.socket: SyncSocket | None = None
+        self.reset(site)
+        self.is_reset = False
+
+    def reset(self, site: str) -> None:
+        counting = CountingReplica(site, self.acks) if self.counting else None
+        self.replica = counting or Replica(site, self.push_all, self.acks)
+        self.site = site
+        self.entries: dict[str, int] = {}  # those not acknowledged, with their db_version
+        self.is_reset = True  # until it knows again what it lost
+        self.outbox: deque[Message] = deque()
+        self.is_late = self.has_pulled = self.is_answered = False
+
+    def rows(self) -> Rows:
+        return self.replica.rows
+
+    @property
+    def is_online(self) -> bool:
+        return self.socket is not None
+
+    @property
+    def may_write(self) -> bool:
+        return not self.is_reset
+
+    def come(self, port: int, late: bool = False) -> None:
+        self.floor = self.ledger.version
+        self.socket = SyncSocket(port, self.words)
+        self.is_late, self.has_pulled, self.is_answered = late, False, False
+
+    def cut(self, hard: bool = False) -> None:
+        if self.socket:
+            self.socket.cut(hard)
+        self.socket = None
+        self.replica.server_site = None
+        self.replica.missed = False
+        self.outbox.clear()
+
+    # Writes
+
+    def write(self, pk: str, values: dict[str, str]) -> None:
+        if pk in self.replica.rows:
+            self.replica.update(pk, values)
+        else:
+            self.replica.insert(pk, values)
+        self.push()
+
+    def delete(self, pk: str) -> None:
+        self.replica.delete(pk)
+        self.push()
+
+    def note(self, pk: str) -> None:
+        replica = self.replica
+        replica.version += 1
+        change = [JOURNAL, pk, "entry", "true", 1, replica.version, self.site, 1, 0]
+        if isinstance(replica, Replica):
+            replica._record(change)
+        else:
+            replica.log[JOURNAL, pk, "entry"] = change
+        self.entries[pk] = replica.version
+        self.push()
+
+    # Messages up
+
+    def push(self) -> None:
+        if self.replica.server_site:
+            self.send(self.replica.push(self.dice))
+
+    def pull(self) -> None:
+        if self.replica.server_site and not self.has_pulled:
+            self.has_pulled = True
+            self.send([self.replica.pull()])
+
+    def send(self, messages: list[Message]) -> None:
+        """Queue for the server: some messages twice, some overtaking the one before."""
+        for message in messages:
+            self.outbox.extend([message] * (1 + self.bad_luck()))
+            if len(self.outbox) > 1 and self.bad_luck():
+                self.outbox[-1], self.outbox[-2] = self.outbox[-2], self.outbox[-1]
+        if not self.bad_luck():
+            self.flush()
+
+    def flush(self) -> None:
+        try:
+            while self.socket and self.outbox:
+                self.socket.send(to_wire(self.outbox.popleft()))
+        except OSError:
+            self.cut()
+
+    def bad_luck(self) -> bool:
+        """One time in ten, unless all is to become quiet."""
+        return not self.calm and self.dice.random() < 0.1
+
+    # Messages down
+
+    def listen(self, wait: float = 0.0) -> bool:
+        if not self.socket:
+            return False
+        try:
+            messages = self.socket.receive(wait)
+        except OSError:
+            self.cut(hard=True)
+            return False
+        for message in messages:
+            for _ in range(1 + self.bad_luck()):
+                self.take(to_client(message))
+        return bool(messages)
+
+    def take(self, message: Message) -> None:
+        """Take one message."""
+        if message["type"] == "connected":
+            if message["version"] < self.floor:
+                self.ledger.wrong.append(f"version {message['version']} after {self.floor}")
+            self.replica.server_site = message["siteId"]
+            self.push()
+            if not self.is_late:
+                self.pull()
+        elif message["type"] == "ack":
+            self.take_ack(message)
+        elif message["type"] == "update":
+            self.take_update(message)
+        elif message["type"] == "error" and message["code"] not in RETRY:
+            self.ledger.wrong.append(f"{self.site} was told {message}")
+
+    def take_ack(self, message: Message) -> None:
+        """Note what is stored for good."""
+        self.replica.receive_ack(message)
+        self.ledger.version = max(self.ledger.version, message["serverVersion"])
+        acked = {pk for pk, version in self.entries.items() if version <= message["version"]}
+        self.ledger.entries |= acked
+        for pk in acked:
+            del self.entries[pk]
+
+    def take_update(self, message: Message) -> None:
+        """Take what others wrote; who lost all counts on from what comes back of its own."""
+        changes, replica = message["changes"], self.replica
+        if self.is_reset:
+            own = [change[5] for change in changes if change[6] == self.site]
+            replica.version = max([replica.version, *own])
+        answers = replica.receive_update(message)
+        if self.has_pulled and not (changes and changes[0][0] == PRIMER):
+            self.is_answered = True
+            if self.is_reset:  # and pushes it, as all of its own that no ack has covered
+                self.is_reset = False
+                self.push()
+        self.send(answers)
+
+    def is_idle(self) -> bool:
+        acked = self.replica.sent.get(self.replica.server_site or "", 0)
+        own = [change[5] for change in self.replica.log.values() if change[6] == self.site]
+        return self.is_answered and not self.outbox and self.is_online and max([0, *own]) <= acked
+
+
+def to_wire(message: Message) -> Message:
+    """Replicas keep values as JSON text; the wire has JSON values."""
+    return read_values(message, json.loads)
+
+
+def to_client(message: Message) -> Message:
+    """A message from the wire as a replica keeps it."""
+    return read_values(message, canonical)
+
+
+def read_values(message: Message, read: Any) -> Message:
+    """The message with another spelling of its values."""
+    if "changes" not in message:
+        return message
+    changes = [[*change[:3], read(change[3]), *change[4:]] for change in message["changes"]]
+    return {**message, "changes": changes}
