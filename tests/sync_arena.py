@@ -32,7 +32,7 @@ class Arena:
     def __init__(
         self, folder: Path, stack: ExitStack, url: str, processes: int, redis: bool, dice: Random
     ) -> None:
-        self.dice, self.killed = dice, 0
+        self.dice, self.killed, self.redis_killed = dice, 0, 0
         self.wrong: list[str] = []
         self.redis = RedisServer() if redis else None
         settings = {**SETTINGS, "DATABASE_URL": url}
@@ -53,21 +53,27 @@ class Arena:
         account = web.register()
         return Places(sockets or [web], web, account.token, f"user:{account.user['id']}")
 
-    def kill_one(self, runs: Sequence[Run]) -> None:
-        """Kill a process at a time nobody knows, look, and start it again where it was."""
+    def kill_some(self, runs: Sequence[Run]) -> None:
+        """Kill a process or all at a time nobody knows, look, and start them where they were."""
         time.sleep(self.dice.uniform(*BETWEEN))
-        self.killed += 1
         if self.redis and self.dice.random() < 0.3:
             self.redis.kill()
             time.sleep(self.dice.uniform(*REDIS_AWAY))
             self.redis.start()
+            self.redis_killed += 1
             return
-        number = self.dice.randrange(len(self.processes))
-        gone = self.processes[number]
-        gone.kill()
+        numbers = range(len(self.processes))
+        if self.dice.random() < 0.7:
+            numbers = range(one := self.dice.choice(numbers), one + 1)
+        for number in numbers:
+            self.processes[number].kill()
+            self.killed += 1
         self.check_stored(runs)
-        again = self.deployment.spawn(self.names[number], port=gone.port)
-        self.processes[number] = again.wait_until_ready()
+        for number in numbers:
+            port = self.processes[number].port
+            self.processes[number] = self.deployment.spawn(self.names[number], port=port)
+        for number in numbers:
+            self.processes[number].wait_until_ready()
 
     def check_stored(self, runs: Sequence[Run]) -> None:
         """All that was acknowledged by now must be in the database."""

@@ -25,6 +25,7 @@ COMPLETED = (True, False, True, False, 1)  # 1 is true, and stays 1
 MOST_PEERS = 20
 SETTLE_SECONDS = 30.0  # until all is acknowledged
 QUIET_SECONDS = 15.0  # until all have the same
+PAUSE = 0.02  # after a step while processes are killed: their starts need the processor
 LIVE_AFTER = 1.1  # seconds after which who has not pulled is served live
 
 
@@ -75,6 +76,8 @@ class Run:
         while self.steps < count or (self.chaos and self.chaos.is_set()):
             self.step()
             self.steps += 1
+            if self.chaos:
+                time.sleep(PAUSE)
 
     # What happens
 
@@ -84,7 +87,7 @@ class Run:
         if chance < 0.35:
             self.write(peer)
         elif chance < 0.6:
-            peer.listen(0.03 if self.chaos else 0.01)
+            peer.listen(0.01)
         elif chance < 0.75:
             for one in self.peers:
                 one.listen()

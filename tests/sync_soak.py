@@ -67,7 +67,7 @@ class Soak:
             played = [pool.submit(run.play) for run in runs]
             try:
                 for _ in range(KILLS):
-                    self.arena.kill_one(runs)
+                    self.arena.kill_some(runs)
             finally:
                 chaos.clear()
             for one in played:
@@ -104,7 +104,7 @@ def soak(
         with ThreadPoolExecutor(AT_ONCE) as pool:
             (play.play_rounds if kills else play.play_all)(pool)
     wrong = arena.wrong + play.wrong
-    bus = " with Redis" if redis else ""
+    bus = f" with Redis, killed {arena.redis_killed} times" if redis else ""
     tell(
         f"{database}{bus}, {processes} processes, seed {seed}: {play.done} runs, "
         f"{play.replicas} replicas, {play.steps} steps, {arena.killed} kills, "
