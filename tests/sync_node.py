@@ -91,6 +91,9 @@ class NodePeer:
             self.entries.clear()
         return is_idle
 
+    def may_keep_name(self) -> bool:
+        return False
+
     def reset(self, site: str) -> None:
         self.site = site
         self.entries.clear()

@@ -72,6 +72,9 @@ class Peer(Protocol):
     def is_idle(self) -> bool:
         """Whether all it wrote is acknowledged and its pull is answered."""
 
+    def may_keep_name(self) -> bool:
+        """Whether it may lose its data and count from 1 again under the name it has."""
+
     def reset(self, site: str) -> None:
         """Lose all its data, while offline; `site` is what it calls itself from now on."""
 
@@ -231,6 +234,10 @@ class SocketPeer:
                 self.is_reset = False
                 self.push()
         self.send(answers)
+
+    def may_keep_name(self) -> bool:
+        """Not while a push is on its way; nor if others take each (cell, count, name) but once."""
+        return self.counting and self.is_idle()
 
     def is_idle(self) -> bool:
         acked = self.replica.sent.get(self.replica.server_site or "", 0)

@@ -136,9 +136,10 @@ class Run:
             self.connect(peer, late=self.dice.random() < 0.3)
 
     def reset(self, peer: Peer) -> None:
-        """A replica loses its data, and maybe its name."""
+        """A replica loses its data, and its name too unless `may_keep_name`."""
+        keeps = peer.may_keep_name() and self.dice.random() < 0.5
         peer.cut()
-        peer.reset(peer.site if self.dice.random() < 0.5 else self.name())
+        peer.reset(peer.site if keeps else self.name())
         self.connect(peer)
 
     def connect(self, peer: Peer, late: bool = False) -> None:
