@@ -226,9 +226,10 @@ def merge_counted(channel: Channel, change: Change, winner: Cell | None, own: bo
         channel.bury(change, cl - 1)  # others must drop the life before
         lives, winner = cl - 1, channel.winners.get(change[:3])
     if change.cid != TOMBSTONE and cl == lives + 1:
-        new = own and not (
-            winner and winner.site_id == change.site_id and winner.db_version >= change.db_version
-        )
+        # Who lost its data counts its writes from 1 again, but not those of a cell.
+        repeats = winner and winner.site_id == change.site_id
+        repeats = repeats and winner.db_version >= change.db_version
+        new = own and not (repeats and winner.col_version >= change.col_version)
         write(channel, change, winner, own, new)
 
 

@@ -63,7 +63,10 @@ class SyncedRows:
     def take_rows(self, cells: Iterable[Cell]) -> None:
         """Let the rows of nouns become what was stored in these cells, and tell of it."""
         written: dict[Row, dict[str, str]] = {}
+        reborn: set[Row] = set()  # deleted and written again at once: nothing of before counts
         for cell in cells:
+            if cell.cid == TOMBSTONE:
+                reborn.add(cell[:2])
             if self.source(cell.table) is not None:
                 written.setdefault(cell[:2], {}).update(self.visible(cell))
         known = self.load(written)
@@ -72,12 +75,17 @@ class SyncedRows:
             if cell[:3] not in self.channel.winners:
                 self.channel.winners[cell[:3]] = cell
                 written[cell[:2]].update(self.visible(cell))
+        for row in reborn & known.keys():
+            source = self.source(row[0])
+            blank = {cid: canonical(source.blank(cid)) for cid in known[row].cells()}
+            written[row] = blank | written[row]
         taken = [self.take_row(row, known.get(row), vals) for row, vals in written.items()]
         db.session.flush()
+        for one in filter(None, taken):
+            if one.state == "gone":  # first: SQLite gives their ids to new ones
+                self.forget(one.row)
         self.remember({one.row: one.record for one in taken if one and one.state == "new"})
         for one in filter(None, taken):
-            if one.state == "gone":
-                self.forget(one.row)
             record_row(one.record, one.old, None if one.state == "gone" else one.record.told())
 
     def visible(self, cell: Cell) -> dict[str, str]:

@@ -275,6 +275,11 @@ class CrdtDialect(Dialect):
             connection.state.due = True
             self.pump(connection, pages)
 
+    def missed_frames(self, connection: Connection, events: Sequence[Event]) -> bytes:
+        """What a replica missed is in the channel: an event is only a poke."""
+        self.deliver([connection], events)
+        return b""
+
     def show_out(self, connection: Connection, event: Event) -> None:
         """Close the socket of who was removed, or of all when the channel is gone."""
         user_id = connection.user.id if connection.user else None
