@@ -15,7 +15,8 @@ from typing import Any
 
 from crdt_wire import canonical
 from tests.crdt_client import TABLE, Rows
-from tests.sync_peers import JOURNAL, Ledger
+from tests.sync_peer import Ledger
+from tests.sync_peers import JOURNAL
 
 SCRIPT = Path(__file__).parent / "clients" / "replica_peer.mjs"
 

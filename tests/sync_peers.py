@@ -1,82 +1,19 @@
-"""The replicas of tests/sync_soak.py: those of the simulator on real sockets, and wharf.js in Node.
-
-`Peer` is all that a run knows of them. What the server acknowledged is kept in a `Ledger`.
-"""
+"""The replicas of the simulator on real sockets, for tests/sync_soak.py."""
 
 import json
 from collections import deque
-from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
 from crdt_wire import canonical
 from tests.crdt_client import Message, Replica, Rows
 from tests.crdt_counting import CountingReplica
+from tests.sync_peer import Ledger
 from tests.sync_socket import SyncSocket
 
 JOURNAL = "journal"  # a table of rows that are written once
 PRIMER = "wharf_primer"
 RETRY = ("unavailable", "conflict")  # the server closes, and all is pushed again
-
-
-@dataclass
-class Ledger:
-    """What the server has said of one channel, and what was wrong about it."""
-
-    version: int = 0  # the highest `serverVersion` of an ack
-    entries: set[str] = field(default_factory=set)  # acknowledged rows of the journal
-    titles: set[str] = field(default_factory=set)  # of todos made by HTTP that nobody touches
-    wrong: list[str] = field(default_factory=list)
-
-
-class Peer(Protocol):
-    """A replica as a run speaks to it."""
-
-    site: str
-
-    @property
-    def is_online(self) -> bool:
-        """Whether it has a socket."""
-
-    @property
-    def may_write(self) -> bool:
-        """Whether it knows enough to write."""
-
-    def rows(self) -> Rows:
-        """Its todos: values as JSON text by key and column."""
-
-    def come(self, port: int, late: bool = False) -> None:
-        """Connect; its pull waits for `pull` when it is late. Raises ConnectionError."""
-
-    def cut(self, hard: bool = False) -> None:
-        """Lose the socket, and what is on its way."""
-
-    def pull(self) -> None:
-        """Send a late pull."""
-
-    def write(self, pk: str, values: dict[str, str]) -> None:
-        """Make or change a todo."""
-
-    def delete(self, pk: str) -> None:
-        """Delete a todo."""
-
-    def note(self, pk: str) -> None:
-        """Write a new row of the journal."""
-
-    def flush(self) -> None:
-        """Send what waits."""
-
-    def listen(self, wait: float = 0.0) -> bool:
-        """Take what has come, or comes within so many seconds; whether anything has."""
-
-    def is_idle(self) -> bool:
-        """Whether all it wrote is acknowledged and its pull is answered."""
-
-    def may_keep_name(self) -> bool:
-        """Whether it may lose its data and count from 1 again under the name it has."""
-
-    def reset(self, site: str) -> None:
-        """Lose all its data, while offline; `site` is what it calls itself from now on."""
 
 
 class SocketPeer:
@@ -125,6 +62,9 @@ class SocketPeer:
         self.replica.server_site = None
         self.replica.missed = False
         self.outbox.clear()
+
+    def close(self) -> None:
+        self.cut()
 
     # Writes
 

@@ -1,11 +1,13 @@
 """Who changes todos by HTTP while replicas do."""
 
 import json
+from collections import Counter
 from http.client import HTTPConnection, HTTPException
 from random import Random
 from typing import Any
 
-from tests.sync_peers import Ledger
+from tests.crdt_client import Rows
+from tests.sync_peer import Ledger
 
 TODOS = "/api/todos"
 EXPECTED = (200, 201, 204, 404, 409, 503)
@@ -66,3 +68,17 @@ class Writer:
     def close(self) -> None:
         """Leave."""
         self.connection.close()
+
+
+def kept(row: dict[str, str]) -> bool:
+    """Whether a row is one that nobody changes."""
+    return row.get("title", "").startswith(f'"{KEPT}')
+
+
+def shown(rows: Rows) -> Counter[tuple[str, bool]]:
+    """What replicas' rows are as todos."""
+    title, done = '"Untitled"', "false"
+    return Counter(
+        (row.get("title", title).strip('"'), row.get("completed", done) in ("true", "1"))
+        for row in rows.values()
+    )

@@ -10,8 +10,8 @@ from tests.sync_soak import soak
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="gunicorn and signals need Unix")
 
-RUNS, SECONDS = 22, 12.0
-KILLED = {"runs": 8, "kills": True}  # two rounds of four runs, with three deaths each
+RUNS, SECONDS = 26, 12.0
+KILLED = {"runs": 4, "kills": True}  # one round, with three times of death
 
 
 @pytest.mark.parametrize(
