@@ -14,6 +14,7 @@ from tests.sync_peers import JOURNAL
 from tests.sync_run import Places, Run
 
 REDIS_AWAY = (0.05, 0.5)  # seconds it stays away
+HEARING = 0.5  # seconds in which replicas read the last acks, and no new process answers yet
 BETWEEN = (0.0, 0.5)  # seconds that all run before the next is killed
 MANY = "1000000"
 SETTINGS = {
@@ -68,10 +69,11 @@ class Arena:
         for number in numbers:
             self.processes[number].kill()
             self.killed += 1
-        self.check_stored(runs)
         for number in numbers:
             port = self.processes[number].port
             self.processes[number] = self.deployment.spawn(self.names[number], port=port)
+        time.sleep(HEARING)
+        self.check_stored(runs)
         for number in numbers:
             self.processes[number].wait_until_ready()
 

@@ -10,7 +10,7 @@ from tests.sync_soak import soak
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="gunicorn and signals need Unix")
 
-RUNS, SECONDS = 26, 12.0
+RUNS, SECONDS = 26, 10.0
 KILLED = {"runs": 4, "kills": True}  # one round, with three times of death
 
 
