@@ -16,7 +16,6 @@ from typing import Any
 from crdt_wire import canonical
 from tests.crdt_client import Replica, Rows
 from tests.processes import Process
-from tests.sync_node import NodePeer, node_runs
 from tests.sync_peer import Ledger, Peer
 from tests.sync_peers import JOURNAL, SocketPeer
 from tests.sync_writer import Writer, kept, shown
@@ -60,8 +59,6 @@ class Run:
 
     def make_peer(self) -> Peer:
         """A replica of any kind."""
-        if node_runs() and self.dice.random() < 0.2:
-            return NodePeer(self.name(), self.words, self.ledger)
         counting = self.dice.random() < self.counting
         acks = self.dice.random() < 0.5
         return SocketPeer(self.name(), self.words, self.ledger, self.dice, counting, acks)
