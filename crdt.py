@@ -226,11 +226,15 @@ def merge_counted(channel: Channel, change: Change, winner: Cell | None, own: bo
         channel.bury(change, cl - 1)  # others must drop the life before
         lives, winner = cl - 1, channel.winners.get(change[:3])
     if change.cid != TOMBSTONE and cl == lives + 1:
-        # Who lost its data counts its writes from 1 again, but not those of a cell.
-        repeats = winner and winner.site_id == change.site_id
-        repeats = repeats and winner.db_version >= change.db_version
-        new = own and not (repeats and winner.col_version >= change.col_version)
-        write(channel, change, winner, own, new)
+        write(channel, change, winner, own, own and not repeats(change, winner))
+
+
+def repeats(change: Change, winner: Cell | None) -> bool:
+    """Whether a change says what its author said already, or something older."""
+    if winner is None or winner.site_id != change.site_id:
+        return False
+    # Who lost its data counts its writes from 1 again, but not those of a cell.
+    return winner.db_version >= change.db_version and winner.col_version >= change.col_version
 
 
 def write(channel: Channel, change: Change, winner: Cell | None, own: bool, new: bool) -> None:

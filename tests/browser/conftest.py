@@ -22,10 +22,13 @@ ARGUMENTS = [
 PATIENCE = 10_000  # milliseconds; only a failing test waits this long
 COUNT_CALLS = """
     const call = window.fetch;
-    window.underWay = 0;
+    window.underWay = window.lastCall = 0;
     window.fetch = (...request) => {
       window.underWay += 1;
-      return call(...request).finally(() => (window.underWay -= 1));
+      return call(...request).finally(() => {
+        window.underWay -= 1;
+        window.lastCall = performance.now();
+      });
     };
 """
 

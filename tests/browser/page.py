@@ -40,8 +40,11 @@ def sign_in(window: Page, email: str, password: str) -> None:
 
 
 def sign_out(window: Page) -> None:
-    """Sign out once no list is on its way: one that comes later is refused, and consoles tell."""
-    window.wait_for_function("() => window.underWay === 0")
+    """Sign out once no list is on its way: one that comes later is refused, and consoles tell.
+
+    A socket that has just connected asks for lists a moment later.
+    """
+    window.wait_for_function("() => !window.underWay && performance.now() - window.lastCall > 500")
     window.get_by_test_id("sign-out").click()
 
 
