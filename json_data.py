@@ -20,6 +20,7 @@ MAX_WORK = 1_000_000  # parts of a schema times parts of an item: about 0.1 s
 MAX_TOLD_WORK = 5_000  # the same where each error is told, which takes longer than to find one
 MAX_ERRORS = 10  # told of one item
 REFERENCES = {"$ref", "$dynamicRef", "$recursiveRef"}  # a few of them can take years to follow
+MAX_NAME_BYTES = 1_000  # of a field that is a cell too: with table and key it fits an index
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")  # of a field; needs no quotes in a path
 
 
@@ -45,6 +46,8 @@ def parts_of(value: Any) -> Iterator[tuple[str, Any]]:
 def is_cell(name: str, value: Any) -> bool:
     """Whether a field of an item may be a cell of a sync channel."""
     if isinstance(value, dict | list) or name == TOMBSTONE or not is_key(name):
+        return False
+    if len(name.encode()) > MAX_NAME_BYTES:
         return False
     return not isinstance(value, str) or len(value) < MAX_VALUE_BYTES // 6
 

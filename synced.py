@@ -48,8 +48,22 @@ def turn(collection: Collection) -> None:
     if held and collection.is_synced:
         adopt_table(held, collection.name)
     elif held:
-        here = (CrdtRow.channel == held.name) & (CrdtRow.table == collection.name)
-        db.session.execute(delete(CrdtRow).where(here))
+        forget_table(held, collection.name)
+
+
+def drop_items(collection: Collection) -> None:
+    """The items of a collection go: so do their rows in the channel."""
+    held = hold_channel(collection.owner_id)
+    if held and collection.is_synced:
+        for row in sorted({cell[:2] for cell in held.load_table(collection.name)}):
+            crdt.drop(held.channel, row, held.state.site_id)
+        forget_table(held, collection.name)
+
+
+def forget_table(held: HeldChannel, table: str) -> None:
+    """The rows of a table are in the channel alone."""
+    here = (CrdtRow.channel == held.name) & (CrdtRow.table == table)
+    db.session.execute(delete(CrdtRow).where(here))
 
 
 def adopt(held: HeldChannel) -> None:

@@ -189,10 +189,12 @@ def change_settings() -> Response:
 def delete_collection() -> Response:
     """Delete it with all its items."""
     collection = load_own()
+    synced.hold_channel(collection.owner_id)
     if not collection.lock():
         raise not_found("collection")
     require_match(collection.to_dict())
     record_withdrawal(collection, collection.topics)
+    synced.drop_items(collection)
     collection.delete()
     return deleted(collection.id)
 

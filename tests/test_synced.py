@@ -356,6 +356,33 @@ def test_nul_in_a_synced_text_is_corrected(
     assert todos_of(client, ann) == [("Untitled", False)]
 
 
+def test_a_deleted_collection_leaves_no_rows_behind(
+    client: FlaskClient, server: Server, ann: Account, phone: Talker
+) -> None:
+    sync_notes(client, ann)
+    phone.write("notes", "a", "text", "old")
+    phone.write("notes", "b", "text", "old")
+    assert client.delete(f"{NOTES}/settings", headers=ann.headers).status_code == 204
+    assert fresh_rows(server, ann, "notes") == {}
+    sync_notes(client, ann)
+    client.post(NOTES, json={"id": "c", "text": "new"}, headers=ann.headers)
+    phone.write("notes", "a", "text", "again")
+    rows = {"a": {"text": "again"}, "c": {"text": "new"}}
+    assert notes_of(client, ann) == rows
+    assert fresh_rows(server, ann, "notes") == rows
+
+
+def test_fields_whose_names_are_too_long_for_cells_are_kept_in_items(
+    client: FlaskClient, server: Server, ann: Account, phone: Talker
+) -> None:
+    sync_notes(client, ann)
+    name = "\U0001f600" * 1000
+    body = {"id": "a", "text": "x", name: "y", "-1": "z", "": "w"}
+    assert client.post(NOTES, json=body, headers=ann.headers).status_code == 201
+    assert notes_of(client, ann)["a"][name] == "y"
+    assert fresh_rows(server, ann, "notes") == {"a": {"text": "x"}}
+
+
 def test_settings_of_another_s_collection_are_not_there(
     client: FlaskClient, ann: Account, bob: Account
 ) -> None:
