@@ -2407,6 +2407,7 @@ class CrdtMember(db.Model):
     __tablename__ = "crdt_members"
     LISTED = {"user_id", "role", "created_at"}
     SEARCHED = ("role",)
+    ORDER = ("-created_at",)
 
     channel: Mapped[str] = mapped_column(ForeignKey("crdt_channels.name"), primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True, index=True)

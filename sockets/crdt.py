@@ -219,7 +219,8 @@ class CrdtDialect(Dialect):
         replica: Replica = connection.state
         channel = channels.enter(replica.wire_name, connection.user)
         replica.channel, replica.server_site = channel.name, channel.crdt_site_id
-        replica.kind = replica.kind or (channel.kind if channel.kind != "log" else "")
+        if channel.kind == "cl":  # "log" is no more than what peers are without a word
+            replica.kind = replica.kind or channel.kind
         replica.told_version = channel.crdt_db_version
         connection.hub.subscribe(connection, CrdtChannel.topic_of(channel.name))
         connected = {
