@@ -19,7 +19,7 @@ run: .venv/runtime ## Serve everything on http://localhost:8000, SQLite in insta
 test: .venv/development tests/clients/node_modules ## Run the tests
 	@python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
-soak: .venv/development ## Let 1,000 clients, then replicas, join, leave, cut and resume, SECONDS (600) each
+soak: .venv/development tests/clients/node_modules ## Let 1,000 clients, then replicas, join, leave, cut and resume, SECONDS (600) each
 	@python -m tests.soak --seconds $(SECONDS)
 	@python -m tests.sync_soak --runs 1000000 --processes 2 --kills --seconds $(SECONDS)
 

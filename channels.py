@@ -10,7 +10,8 @@ from crdt_store import Peer
 from crdt_wire import MAX_INTEGER, MAX_SITE_LENGTH, TOMBSTONE, Change, Row
 from errors import bad_request
 from events import record
-from held import HeldChannel, hold, let_go
+from held import HeldChannel, hold, let_go, try_hold
+from json_data import check_cell
 from models import CrdtChannel, CrdtMember, User, db
 from synced import adopt
 from synced_rows import SyncedRows
@@ -19,6 +20,7 @@ from validation import Plain
 SiteId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_SITE_LENGTH), Plain]
 Count = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 CLOSED, MEMBER_REMOVED = "channel-deleted", "channel-member-removed"
+ROLE_CHANGED = "channel-role-changed"
 
 
 def enter(name: str, user: User | None) -> CrdtChannel:
@@ -64,16 +66,34 @@ def merge(
     merged = crdt.merge(
         channel, changes, sender=peer.site_id, received=peer.received, kind=peer.kind
     )
-    synced.take_rows(channel.stored_since(before))
+    stored = channel.stored_since(before)
+    reissued = sum(cell.reissued for cell in stored)
+    held.counts.merged += len(stored)
+    held.counts.reissued += reissued
     peer.received = max(peer.received, merged.acked)
+    peer.sent = crdt.held_after(peer.sent, before, channel.version, reissued)
+    synced.take_rows(stored)
     return merged, channel.version
 
 
 def delete(channel: CrdtChannel) -> None:
-    """Take a channel out with all that is in it; its sockets are closed."""
+    """Take a channel out with all that is in it, if it is still there; its sockets are closed."""
+    if try_hold(channel.name) is None:
+        return
     let_go(channel.name)
     channel.delete()
     record(channel.topic, CLOSED, None)
+
+
+def seat(channel: CrdtChannel, user_id: int, role: str) -> CrdtMember:
+    """Let somebody in, or change what they may do; raises 409 for too many. The channel is held.
+
+    With another role their sockets connect anew: what was refused before is pushed again.
+    """
+    before = CrdtMember.role_in(channel.name, user_id)
+    if before not in (None, role):
+        record(channel.topic, ROLE_CHANGED, {"userId": user_id})
+    return CrdtMember.seat(channel, user_id, role)
 
 
 def remove_member(member: CrdtMember) -> None:
@@ -112,8 +132,14 @@ def rows_of_changes(raw: list[Any]) -> dict[Row, dict[str, str]]:
 def restore(held: HeldChannel, rows: dict[Row, dict[str, str]]) -> int:
     """Make these rows all there is in a channel; returns its version.
 
-    Each difference is a write of the server's own: replicas take it as they take any other.
+    Each difference is a write of the server's own: replicas take it as they take any other. Raises
+    400 for what the channel does not take.
     """
+    for (table, _), values in rows.items():
+        if held.state.tables is not None and table not in held.state.tables:
+            raise bad_request(f"This channel has no table {table[:40]}")
+        for cid, val in values.items():
+            check_cell((held.state.schemas or {}).get(table), cid, crdt_wire.decode(val))
     channel, synced, site_id = held.channel, SyncedRows(held), held.state.site_id
     cells = [cell for cell in held.load_table() if not cell.is_tombstone and synced.visible(cell)]
     now = {cell[:3]: cell.val for cell in cells}

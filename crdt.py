@@ -151,6 +151,14 @@ class Merged(NamedTuple):
     refused: list[Refused]
 
 
+def held_after(held: int, before: int, after: int, reissued: int) -> int:
+    """Up to which version the sender of a merge holds everything: up to `held` before it.
+
+    Who held the whole channel holds it still when all was stored as it came.
+    """
+    return after if held == before and not reissued else held
+
+
 def keys(changes: Iterable[Change]) -> set[Key]:
     """The cells to load before a merge: those that change, and the tombstones of their rows."""
     wanted: set[Key] = set()
@@ -249,7 +257,9 @@ def write(channel: Channel, change: Change, winner: Cell | None, own: bool, new:
     val = channel.accept(change, winner)
     if val != change.val:  # corrected, under a version that its author takes too
         change, col_version = change._replace(val=val), max(col_version, change.col_version + 1)
-    channel.store(change, col_version, lives + 1, reissued=col_version != change.col_version)
+    # In the name of somebody else: who has that name must hear of it, whoever wrote it in truth.
+    reissued = not own or col_version != change.col_version
+    channel.store(change, col_version, lives + 1, reissued)
 
 
 # What the server writes itself wins over whatever there is.

@@ -288,7 +288,10 @@ class TableRows:
 
     def field(self, name: str) -> Any:
         """A cell of the rows, if a query may name it; see public_column."""
-        return field_of(self.__table__.c.cells, name, db.engine.dialect.name)
+        cells, dialect = self.__table__.c.cells, db.engine.dialect.name
+        if dialect == "postgresql":  # it reads no JSON with NUL
+            cells = cast(func.replace(cast(cells, Text), "\\u0000", "\\ufffd"), JSON)
+        return field_of(cells, name, dialect)
 
     @staticmethod
     def show(row: Any) -> dict[str, Any]:

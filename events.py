@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Flask, current_app
 from sqlalchemy import bindparam, event, insert, select, update
@@ -42,6 +42,7 @@ RECORDED = {
     *("job:progress", "job:deleted"),
 }
 UNNUMBERED = -1
+Key = TypeVar("Key", str, int)
 PAGE = 500
 PAGE_CHARACTERS = 1_000_000  # of the data in one page, unless one event has more
 
@@ -259,10 +260,10 @@ def last_seqs(topics: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def chunks(names: Sequence[str]) -> Iterable[Sequence[str]]:
+def chunks(keys: Sequence[Key]) -> Iterable[Sequence[Key]]:
     """Cut a long list so that its parts fit one statement each."""
-    for start in range(0, len(names), PAGE):
-        yield names[start : start + PAGE]
+    for start in range(0, len(keys), PAGE):
+        yield keys[start : start + PAGE]
 
 
 def get_bus() -> Bus:

@@ -16,6 +16,7 @@ from crdt_wire import Cell, Key, Row
 from errors import forbidden, not_found
 from events import record
 from models import ChannelState, CrdtChannel, CrdtMember, User, db
+from sync_counts import SyncCounts, current_counts
 
 MERGED = "merged"  # the event that tells the sockets of a channel to look
 KEY = "held_channels"  # in the `info` of a session
@@ -33,6 +34,7 @@ class HeldChannel:
         self.peers: dict[str, Peer] = {}
         self.known: set[Key] = set()
         self.roles: dict[int | None, str | None] = {}
+        self.counts = SyncCounts()
 
     def require_writer(self, user: User | None) -> None:
         """Raise 403 for who may only read; a channel without owner is open to all."""
@@ -85,7 +87,7 @@ class HeldChannel:
         crdt_store.save_peers(self.name, [peer for peer in self.peers.values() if peer.is_changed])
         if self.channel.stored:
             crdt_store.save_cells(self.name, self.channel.stored.values(), self.channel.version)
-            record(CrdtChannel.topic_of(self.name), MERGED, None)
+            record(CrdtChannel.topic_of(self.name), MERGED, {"version": self.channel.version})
 
 
 def hold(name: str) -> HeldChannel:
@@ -118,11 +120,18 @@ def save_all(session: Any) -> None:
         held.save()
 
 
+def count(session: Any) -> None:
+    """After the commit: what it holds has happened."""
+    for held in session.info.get(KEY, {}).values():
+        current_counts().add(held.counts)
+
+
 def forget(session: Any, _previous: Any = None) -> None:
     """The transaction is over, and so are its locks."""
     session.info.pop(KEY, None)
 
 
 event.listen(db.session, "before_commit", save_all, insert=True)
+event.listen(db.session, "after_commit", count)
 event.listen(db.session, "after_commit", forget)
 event.listen(db.session, "after_soft_rollback", forget)

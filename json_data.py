@@ -11,7 +11,7 @@ from jsonschema_rs import Draft202012Validator, RegexOptions
 from jsonschema_rs import ValidationError as SchemaError
 from sqlalchemy import Float, String, case, cast, func, literal
 
-from crdt_wire import MAX_VALUE_BYTES, TOMBSTONE, is_key
+from crdt_wire import MAX_VALUE_BYTES, TOMBSTONE, canonical, is_key
 from errors import WharfError, bad_request
 
 MOST = 2**63  # of a whole number; databases take no more
@@ -20,6 +20,7 @@ MAX_WORK = 1_000_000  # parts of a schema times parts of an item: about 0.1 s
 MAX_TOLD_WORK = 5_000  # the same where each error is told, which takes longer than to find one
 MAX_ERRORS = 10  # told of one item
 REFERENCES = {"$ref", "$dynamicRef", "$recursiveRef"}  # a few of them can take years to follow
+OF_ONE_FIELD = {"properties", "patternProperties", "additionalProperties", "propertyNames"}
 MAX_NAME_BYTES = 1_000  # of a field that is a cell too: with table and key it fits an index
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")  # of a field; needs no quotes in a path
 
@@ -43,13 +44,19 @@ def parts_of(value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((str(place), part) for place, part in enumerate(value))
 
 
-def is_cell(name: str, value: Any) -> bool:
-    """Whether a field of an item may be a cell of a sync channel."""
-    if isinstance(value, dict | list) or name == TOMBSTONE or not is_key(name):
-        return False
-    if len(name.encode()) > MAX_NAME_BYTES:
-        return False
-    return not isinstance(value, str) or len(value) < MAX_VALUE_BYTES // 6
+def cells_of(data: dict[str, Any]) -> dict[str, Any]:
+    """The fields of an item as cells of a sync channel, null for what is no single value or too
+    long; without those whose names no cell can have."""
+    names = (name for name in data if name != TOMBSTONE and is_key(name))
+    short = (name for name in names if len(name.encode()) <= MAX_NAME_BYTES)
+    return {name: data[name] if is_single(data[name]) else None for name in short}
+
+
+def is_single(value: Any) -> bool:
+    """Whether a cell may hold this value."""
+    if isinstance(value, str) and len(value) > MAX_VALUE_BYTES // 12:  # of one character at most
+        return len(canonical(value)) <= MAX_VALUE_BYTES
+    return not isinstance(value, dict | list)
 
 
 def texts_of(value: Any) -> Iterator[str]:
@@ -101,6 +108,14 @@ def validator(text: str) -> Draft202012Validator:
 def fetch_nothing(address: str) -> Any:
     """Schemas of other addresses are not looked for."""
     raise ValueError(f"{address} is not here")
+
+
+def check_cell(schema: Any, name: str, value: Any) -> None:
+    """Raise 400 for a field that is not as a schema says, whatever it asks of an object as a whole:
+    cells come one by one."""
+    if schema is not None:
+        schema = {word: rule for word, rule in schema.items() if word in OF_ONE_FIELD}
+        check_by_schema(schema, {name: value})
 
 
 def check_by_schema(schema: Any, data: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 import logs
+from sockets.replica import survey
 
 BUCKETS = (0.005, 0.025, 0.1, 0.25, 1, 2.5, 10)
 METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}  # others are made up
@@ -50,7 +51,7 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """All numbers, each with the name of this process."""
         process = f"{self.serve}-{os.getpid()}"
-        for metric in (*self.registry.collect(), *self.bus(), *self.sockets()):
+        for metric in (*self.registry.collect(), *self.bus(), *self.sync(), *self.sockets()):
             metric.samples = [
                 sample._replace(labels={**sample.labels, "process": process})
                 for sample in metric.samples
@@ -70,13 +71,37 @@ class Metrics(Collector):
             bus.lag_seconds,
         )
 
+    def sync(self) -> Iterator[Metric]:
+        """What replicas had merged here."""
+        counts = self.app.extensions["sync_counts"]
+        counters = {
+            "wharf_sync_merged": ("Changes of replicas that were stored", counts.merged),
+            "wharf_sync_reissued": ("Those stored under a higher col_version", counts.reissued),
+            "wharf_sync_refused": ("Changes of replicas that were refused", counts.refused),
+        }
+        for name, (text, value) in counters.items():
+            yield CounterMetricFamily(name, text, value)
+
+    def replicas(self, states: list[object]) -> Iterator[Metric]:
+        """The replicas at sockets of this process: the database is not asked."""
+        found = survey(states)
+        gauges = {
+            "wharf_sync_replicas": ("Replicas connected here", found.replicas),
+            "wharf_sync_channels": ("Channels they are in", found.channels),
+            "wharf_sync_lagging_replicas": ("Those that lack changes", found.lagging),
+            "wharf_sync_largest_lag": ("Versions that the last one is behind", found.largest_lag),
+        }
+        for name, (text, value) in gauges.items():
+            yield GaugeMetricFamily(name, text, value)
+
     def sockets(self) -> Iterator[Metric]:
         """The sockets, where they are served."""
         if "realtime" not in self.app.extensions:
             return
         house = self.app.extensions["realtime"]
         open_sockets = GaugeMetricFamily("wharf_sockets", "Open sockets", labels=("dialect",))
-        dialects = Counter(type(one.dialect) for one in list(house.hub.connections.values()))
+        connections = list(house.hub.connections.values())
+        dialects = Counter(type(one.dialect) for one in connections)
         for dialect, count in dialects.items():
             open_sockets.add_metric((dialect.__module__.rpartition(".")[2],), count)
         yield open_sockets
@@ -86,6 +111,7 @@ class Metrics(Collector):
         for reason, count in list(house.seats.refused.items()):
             refused.add_metric((reason,), count)
         yield refused
+        yield from self.replicas([one.state for one in connections])
         yield from self.traffic(house)
 
     def traffic(self, house: Any) -> Iterator[Metric]:

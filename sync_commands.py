@@ -14,8 +14,9 @@ from sqlalchemy import delete, func, select
 
 import crdt_store
 import crdt_wire
-from held import HeldChannel, hold
+from held import HeldChannel, hold, try_hold
 from models import CrdtChange, CrdtChannel, CrdtPeer, db, now, rows_of
+from synced import synced_tables
 from synced_rows import SyncedRows
 
 sync = AppGroup("sync", help="Sync channels.")
@@ -46,15 +47,13 @@ def stats() -> None:
 @click.argument("name", required=False)
 def verify(name: str | None) -> None:
     """Check the rules that hold in channel NAME, or in all; ends with 1 when one does not."""
-    problems = [
-        f"{channel}: {problem}"
-        for channel in names(name)
-        for problem in find_problems(hold(channel))
-    ]
-    db.session.rollback()
-    for problem in problems:
-        click.echo(problem)
-    if problems:
+    found = 0
+    for held in hold_each(name):
+        for problem in find_problems(held):
+            click.echo(f"{held.name}: {problem}")
+            found += 1
+        db.session.rollback()
+    if found:
         raise click.exceptions.Exit(1)
     click.echo("All rules hold.")
 
@@ -66,6 +65,13 @@ def names(name: str | None) -> list[str]:
     if db.session.get(CrdtChannel, name) is None:
         raise click.ClickException(f"There is no channel {name}")
     return [name]
+
+
+def hold_each(name: str | None) -> Iterator[HeldChannel]:
+    """The channels that are meant, one held after the other; one deleted meanwhile is left out."""
+    for one in names(name):
+        if held := try_hold(one):
+            yield held
 
 
 def find_problems(held: HeldChannel) -> Iterator[str]:
@@ -84,7 +90,7 @@ def find_problems(held: HeldChannel) -> Iterator[str]:
             yield f"{row}: the cell {cell.cid} has cl {cell.cl}"
         if crdt_wire.canonical(crdt_wire.decode(cell.val)) != cell.val:
             yield f"{row}: the text of {cell.cid} is not canonical"
-    yield from SyncedRows(held).find_differences()
+    yield from SyncedRows(held).find_differences(synced_tables(held))
 
 
 @sync.command()
@@ -120,11 +126,12 @@ def purge() -> None:
     Replicas away for longer are forgotten too; what they still have of such rows, they keep.
     """
     horizon = now() - timedelta(days=current_app.config["SYNC_HORIZON_DAYS"])
-    db.session.execute(delete(CrdtPeer).where(CrdtPeer.seen_at < horizon))
     total = 0
-    for name in names(None):
-        total += purge_channel(hold(name))
-    db.session.commit()
+    for held in hold_each(None):
+        away = (CrdtPeer.channel == held.name) & (CrdtPeer.seen_at < horizon)
+        db.session.execute(delete(CrdtPeer).where(away))
+        total += purge_channel(held)
+        db.session.commit()
     click.echo(f"{total} deleted rows are forgotten.")
 
 

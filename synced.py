@@ -4,14 +4,15 @@ The channel is locked before its rows.
 """
 
 import secrets
+from collections.abc import Iterable
 
 from sqlalchemy import delete, select
 
 import crdt
 import crdt_store
-from crdt_wire import TOMBSTONE
+from crdt_wire import TOMBSTONE, Cell, Row
 from held import HeldChannel, try_hold
-from models import Collection, CrdtChannel, CrdtRow, Record, db, nouns, rows_of
+from models import Collection, CrdtChannel, CrdtRow, Item, Record, db, nouns, rows_of
 from synced_rows import SyncedRows
 
 
@@ -68,19 +69,41 @@ def forget_table(held: HeldChannel, table: str) -> None:
 
 def adopt(held: HeldChannel) -> None:
     """Make the rows of a user's channel and those of their nouns the same, for the first time."""
-    mine = Collection.owner_id == held.state.owner_id
-    own = select(Collection.name).where(mine, Collection.is_synced).order_by(Collection.name)
-    tables = [table for table, model in nouns().items() if model.SYNCED]
-    for table in (*tables, *db.session.scalars(own).all()):
+    for table in synced_tables(held):
         adopt_table(held, table)
 
 
+def synced_tables(held: HeldChannel) -> list[str]:
+    """The tables of a user's own channel that are nouns or collections, these held: who makes an
+    item at this moment is done, or waits."""
+    mine = (Collection.owner_id == held.state.owner_id) & Collection.is_synced
+    own = select(Collection.name).where(mine).order_by(Collection.name).with_for_update()
+    tables = [table for table, model in nouns().items() if model.SYNCED]
+    return [*tables, *db.session.scalars(own)]
+
+
 def adopt_table(held: HeldChannel, table: str) -> None:
-    """Do so for one table."""
-    mapping = SyncedRows(held)
-    mapping.take_rows(held.load_table(table))
-    for row in rows_of(mapping.unmapped(table)):
-        mapping.put_row((table, find_pk(held, table, row)), row)
+    """Do so for one table.
+
+    An item whose key is that of a row is that row: its fields win, and it gets those it lacks.
+    """
+    mapping, cells = SyncedRows(held), held.load_table(table)
+    twins = find_twins(mapping, table, cells)
+    for row, item in twins.items():
+        mapping.put_row(row, item)
+    said = {(*row, cid) for row, item in twins.items() for cid in (*item.data, TOMBSTONE)}
+    mapping.take_rows(cell for cell in cells if cell[:3] not in said)
+    for record in rows_of(mapping.unmapped(table)):
+        mapping.put_row((table, find_pk(held, table, record)), record)
+
+
+def find_twins(mapping: SyncedRows, table: str, cells: Iterable[Cell]) -> dict[Row, Item]:
+    """The items of a collection that rows which live are named after."""
+    if not isinstance(mapping.source(table), Collection):
+        return {}
+    alive = {cell[:2] for cell in cells if not mapping.channel.is_dead(cell[:2])}
+    items = {(table, item.key): item for item in rows_of(mapping.unmapped(table))}
+    return {row: items[row] for row in alive & items.keys()}
 
 
 def find_pk(held: HeldChannel, table: str, row: Record) -> str:

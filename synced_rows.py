@@ -16,8 +16,8 @@ from crdt_wire import TOMBSTONE, Cell, Change, Row, canonical, decode
 from errors import WharfError
 from events import chunks, record_row
 from held import HeldChannel
-from json_data import check_by_schema
-from models import Collection, CrdtRow, Record, User, db, nouns, upsert
+from json_data import check_cell
+from models import Collection, CrdtRow, Record, User, db, nouns, rows_of, upsert
 
 
 @dataclass
@@ -54,7 +54,7 @@ class SyncedRows:
             return change.val
         value = decode(change.val)
         try:
-            check_by_schema(schema, {change.cid: value})
+            check_cell(schema, change.cid, value)
             clean = source.clean_cell(change.cid, value) if source else value
         except (WharfError, ValueError):
             return winner.val if winner else canonical(source and source.blank(change.cid))
@@ -198,8 +198,12 @@ class SyncedRows:
         here = (CrdtRow.channel == self.name) & (CrdtRow.table == row[0]) & (CrdtRow.pk == row[1])
         db.session.execute(delete(CrdtRow).where(here))
 
-    def find_differences(self) -> Iterator[str]:
-        """Rows of nouns that say something else than the channel; its tables are loaded."""
+    def find_differences(self, tables: Iterable[str]) -> Iterator[str]:
+        """Rows of nouns that say something else than the channel; its cells are loaded."""
+        for table in tables:
+            if self.source(table) is not None:
+                for record in rows_of(self.unmapped(table)):
+                    yield f"{table} {record.to_dict()['id']}: not in the channel"
         rows = select(CrdtRow.table, CrdtRow.pk).where(CrdtRow.channel == self.name)
         mapped = [(table, pk) for table, pk in db.session.execute(rows) if self.source(table)]
         known = self.load(mapped)
@@ -213,11 +217,15 @@ class SyncedRows:
                     yield f"{row[0]} {row[1]}: {cid} differs from its noun's"
 
     def unmapped(self, table: str) -> Any:
-        """The rows of the noun behind a table that the channel has not."""
+        """The rows of the noun behind a table that the channel has not, held until the commit.
+
+        Who changes one at this moment may know of no channel yet: they finish first, or wait.
+        """
         here = (CrdtRow.channel == self.name) & (CrdtRow.table == table)
         rows = self.source(table).synced_rows(self.held.state.owner_id)
         entity = rows.column_descriptions[0]["entity"]
-        return rows.where(entity.id.not_in(select(CrdtRow.row_id).where(here)))
+        missing = rows.where(entity.id.not_in(select(CrdtRow.row_id).where(here)))
+        return missing.order_by(entity.id).with_for_update(of=entity)
 
 
 class Taken(NamedTuple):

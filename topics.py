@@ -90,7 +90,7 @@ def find_items(name: str, user: User | None) -> Items:
 
 def is_open(model: Any, user: User | None) -> bool:
     """Whether `user`, or nobody in particular, may hear of changes of a noun."""
-    return user is not None or not model.OPEN or bool(current_app.config[model.OPEN])
+    return user is not None or bool(current_app.config.get(model.OPEN, model.OPEN))
 
 
 def audience_of(topic: str, user: User | None) -> str:

@@ -3,6 +3,7 @@
 Changes are those of the socket, merged by the same rules (docs/sync.md#over-http).
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from flask import Blueprint, Response, current_app, g, request, stream_with_context
@@ -14,6 +15,7 @@ import crdt_store
 import crdt_wire
 import shapes
 from auth import signed_in
+from errors import bad_request
 from held import hold
 from models import CrdtChannel, db
 from openapi import answers
@@ -61,24 +63,27 @@ def list_changes(channel_id: str) -> Response:
 @answers(shapes.Acknowledged, 400, 403, 409, body=Push, query={"kind": str})
 @signed_in
 def push_changes(channel_id: str) -> Response:
-    """Merge changes, and answer once they are committed; a repeat does no harm.
+    """Merge changes, and answer once they are committed; a repeat does no harm, however late.
 
+    So nobody is taken for a replica that lost its data: such a one comes with a new `siteId`.
     `version` is the highest db_version of the replica's own changes among them.
     """
     request.max_content_length = current_app.config["MAX_SYNC_FRAME_BYTES"]
     form, kind = parse_body(Push), channels.parse_kind(request.args)
     channel = channels.enter(channel_id, g.user)
     key, site = channel.name, channel.crdt_site_id
-    first: int | None = form.version
     changes, refused = crdt_wire.parse_changes(form.changes)
     acked = version = 0
-    for part in list(crdt.slices(changes)) or [[]]:
+    slices = list(crdt.slices(changes)) or [[]]
+    for part in slices:
         held = hold(key)
-        peer = channels.meet(held, form.siteId, first, g.user, kind)
+        peer = channels.meet(held, form.siteId, None, g.user, kind)
         merged, version = channels.merge(held, part, peer, g.user)
         acked, refused = max(acked, merged.acked), refused + merged.refused
+        if part is slices[-1]:
+            held.counts.refused += len(refused)
         db.session.commit()
-        first = None
+        db.session.expire_all()  # between slices others may write
     told = [one._asdict() for one in sorted(refused)]
     return answer({"siteId": site, "version": acked, "serverVersion": version, "refused": told})
 
@@ -87,8 +92,10 @@ def push_changes(channel_id: str) -> Response:
 @answers(dict[str, Any], 400, 403, lists=crdt_store.TableRows)
 @signed_in
 def list_rows(channel_id: str, table: str) -> Response:
-    """The rows of a table as objects, each with its key as `pk`."""
+    """The rows of a table as objects, each with its key as `pk`; raises 400 for no table."""
     channel = CrdtChannel.load(channel_id, g.user)
+    if not crdt_wire.is_key(table):
+        raise bad_request("No table can have this name", code="bad_table")
     rows = crdt_store.TableRows(channel.name, table)
     return answer_list(rows.select(), rows, show=rows.show)
 
@@ -99,9 +106,16 @@ def list_rows(channel_id: str, table: str) -> Response:
 def download_snapshot(channel_id: str) -> Response:
     """All that is in the channel, as an attachment: what a channel can be restored from."""
     channel = CrdtChannel.load(channel_id, g.user)
-    pieces = stream_with_context(crdt_store.snapshot(channel.name, channel.crdt_site_id))
+    pieces = stream_with_context(read_snapshot(channel.name, channel.crdt_site_id))
     headers = {"Content-Disposition": 'attachment; filename="snapshot.json"'}
     return Response(pieces, mimetype="application/json", headers=headers)
+
+
+def read_snapshot(name: str, site_id: str) -> Iterator[str]:
+    """A snapshot, each page by a transaction of its own: who reads slowly holds no connection."""
+    for piece in crdt_store.snapshot(name, site_id):
+        db.session.commit()
+        yield piece
 
 
 @bp.put("/snapshot")
@@ -111,7 +125,7 @@ def restore_snapshot(channel_id: str) -> Response:
     """Make a snapshot all there is in the channel, by its owner.
 
     What differs is written as the server's own: replicas take it as anybody's newest writes.
-    Raises 400 for a change that is none; then nothing happened.
+    Raises 400 for a change that is none or that the channel does not take; then nothing happened.
     """
     request.max_content_length = current_app.config["MAX_SYNC_FRAME_BYTES"]
     form = parse_body(Snapshot)

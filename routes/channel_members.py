@@ -11,8 +11,8 @@ import channels
 import shapes
 from auth import signed_in
 from errors import bad_request, not_found
-from held import hold
-from models import CrdtChannel, CrdtInvite, CrdtMember, User, db, parse_id
+from held import try_hold
+from models import CrdtChannel, CrdtInvite, CrdtMember, User, db, now, parse_id
 from openapi import answers
 from routes.channels import hold_owned
 from routes.lists import answer_list
@@ -61,7 +61,7 @@ def seat_member(channel_id: str, user_id: str) -> Response:
     form, user = parse_body(SeatForm), User.load(user_id)
     if user.id == channel.owner_id:
         raise bad_request("The owner may do everything already")
-    return saved(CrdtMember.seat(channel, user.id, form.role).to_dict())
+    return saved(channels.seat(channel, user.id, form.role).to_dict())
 
 
 @bp.delete("/members/<user_id>")
@@ -87,7 +87,8 @@ def list_invites(channel_id: str) -> Response:
     """The links that are out, newest first, without their tokens; for the owner."""
     channel = CrdtChannel.load(channel_id, g.user)
     channel.require_owner(g.user)
-    return answer_list(select(CrdtInvite).where(CrdtInvite.channel == channel.name), CrdtInvite)
+    out = (CrdtInvite.channel == channel.name) & (CrdtInvite.expires_at > now())
+    return answer_list(select(CrdtInvite).where(out), CrdtInvite)
 
 
 @bp.post("/invites")
@@ -109,8 +110,7 @@ def create_invite(channel_id: str) -> Response:
 @signed_in
 def revoke_invite(channel_id: str, invite_id: str) -> Response:
     """Let a token work no longer; who came by it stays. By the owner."""
-    channel = CrdtChannel.load(channel_id, g.user)
-    channel.require_owner(g.user)
+    channel = hold_owned(channel_id, g.user)
     invite = db.session.get(CrdtInvite, parse_id(invite_id) or 0)
     if invite is None or invite.channel != channel.name:
         raise not_found("invite")
@@ -123,14 +123,16 @@ def revoke_invite(channel_id: str, invite_id: str) -> Response:
 @signed_in
 def join() -> Response:
     """Become a member by a token; whoever is one already keeps what they may do, or gets more."""
-    invite = CrdtInvite.find(parse_body(InviteToken).token)
+    token = parse_body(InviteToken).token
+    if found := CrdtInvite.find(token):
+        try_hold(found.channel)  # as who ends it does; it may have ended meanwhile
+    invite = CrdtInvite.find(token)
     if invite is None:
         raise not_found("invite")
     channel = db.session.get_one(CrdtChannel, invite.channel)
-    hold(channel.name)
     role = channel.role_of(g.user)
     if role is None or (role, invite.role) == ("reader", "writer"):
-        role = CrdtMember.seat(channel, g.user.id, invite.role).role
+        role = channels.seat(channel, g.user.id, invite.role).role
     return saved(channel.to_dict(role))
 
 

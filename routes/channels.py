@@ -16,7 +16,7 @@ from auth import signed_in
 from errors import WharfError
 from held import hold
 from json_data import check_schema
-from models import CrdtChannel, CrdtMember, CrdtPeer, User, db, rows_of
+from models import CrdtChannel, CrdtMember, CrdtPeer, DeletedChannel, User, db, rows_of
 from openapi import answers
 from routes.lists import answer_list
 from routes.rest import answer, deleted, idempotent, parse_body, require_match, saved
@@ -65,6 +65,7 @@ def create_channel() -> Response:
     key = CrdtChannel.key_of(form.name, g.user)
     if db.session.get(CrdtChannel, key):
         raise WharfError(409, "There is a channel of this name")
+    DeletedChannel.let_go(key, g.user.id)
     channel = channels.enter(form.name, g.user)
     apply(channel, form)
     return saved(channel.to_dict("owner"), 201)
@@ -92,12 +93,18 @@ def change_channel(channel_id: str) -> Response:
 
 
 @bp.delete("/<channel_id>")
-@answers(shapes.Deleted, 200, 204, 400, 403, 412)
+@answers(shapes.Deleted, 200, 204, 400, 403, 409, 412)
 @signed_in
 def delete_channel(channel_id: str) -> Response:
-    """Delete it with all that is in it, by its owner; its sockets are closed."""
+    """Delete it with all that is in it, by its owner; its sockets are closed, and for a month
+    nobody else makes a channel of its name.
+
+    Raises 409 for the caller's own: their todos are in it.
+    """
     channel = hold_owned(channel_id, g.user)
     require_match(channel.to_dict("owner"))
+    if channel.name == CrdtChannel.own_name(g.user.id):
+        raise WharfError(409, "Your own channel goes with your account", "own_channel")
     channels.delete(channel)
     return deleted(channel.name)
 

@@ -25,12 +25,11 @@ from validation import Input
 
 bp = Blueprint("collections", __name__, url_prefix="/api/collections")
 items = Blueprint("items", __name__, url_prefix="/api/collections/<collection>")
-TAKEN = {"batch", "settings"}  # addresses
 
 
 def refuse_taken(item_id: str) -> str:
     """Raise ValueError for what is an address of its own."""
-    if item_id in TAKEN:
+    if item_id in Item.TAKEN:
         raise ValueError(f"must not be {item_id}")
     return item_id
 

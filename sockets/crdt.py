@@ -7,9 +7,8 @@ is pumped from the database by one cursor per socket; an event on the channel is
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from flask import current_app, request
 from pydantic import Field
@@ -29,51 +28,15 @@ from sockets.dialect import Dialect, Frame, Handler, Handlers, text_frame, to_fr
 from sockets.flusher import Job
 from sockets.framing import POLICY, TRY_AGAIN_LATER
 from sockets.hub import CROWDED_BYTES
+from sockets.replica import Batch, Batched, Pages, Replica
 
 PAGES_PER_TURN = 8  # sent to one replica before others have their turn
-PULL_SECONDS = 1.0  # a client that has not pulled by then is served live
 REFUSALS = 100  # error frames in answer to one message
-
-
-class Batched(NamedTuple):
-    """A page of cells, each with its text, for all replicas that are equally far."""
-
-    changes: list[tuple[Cell, str]]
-    is_last: bool
-
-
-# What is above a cursor, for replicas that have pulled (None) or were told a version.
-Pages = dict[tuple[int | None, int | None], Batched]
-
-
-@dataclass
-class Replica:
-    """What a socket keeps about the replica at its other end."""
-
-    wire_name: str  # the channel as the client calls it
-    kind: str = ""  # of the client, as its address says; what it was before, if that says nothing
-    channel: str = ""
-    server_site: str = ""
-    site_id: str = ""  # the client's, from its first message on
-    told_version: int = 0  # the channel's version in `connected`
-    live_at: float = field(default_factory=lambda: time.monotonic() + PULL_SECONDS)
-    cursor: int | None = None  # all up to this version was sent; None before pull and live
-    pulled: bool = False
-    served_early: bool = False  # something was sent before the pull
-    checked: bool = False  # for a loss of its data, by its first update or pull
-    pulled_version: int | None = None  # the client's own count, until its pull is answered
-    answer_due: bool = False  # a pull is always answered, if only by an empty update
-    failed: bool = False  # an update was lost: none after it may be acknowledged
-    due: bool = False  # there may be something above the cursor
-
-
-@dataclass
-class Batch:
-    """One `update` message on its way through its slices."""
-
-    refused: dict[int, str]  # reasons by position
-    acked: int = 0
-    version: int = 0  # the channel's after the last slice
+CLOSING = {
+    channels.CLOSED: (POLICY, "the channel is gone"),
+    channels.MEMBER_REMOVED: (POLICY, "not a member any longer"),
+    channels.ROLE_CHANGED: (TRY_AGAIN_LATER, "your role changed"),
+}
 
 
 class Message(Frame):
@@ -98,15 +61,24 @@ def merge_slice(
     if replica.failed:
         return
     held, peer = meet_peer(connection, frame)
-    batch.version = held.channel.version
+    before = batch.version = held.channel.version
     if changes:
         merged, batch.version = channels.merge(held, changes, peer, connection.user)
         batch.acked = max(batch.acked, merged.acked)
         batch.refused.update(merged.refused)
+        if not any(cell.reissued for cell in held.channel.stored_since(before)):
+            connection.after_commit(partial(pass_own, replica, before, batch.version))
     if last:
+        held.counts.refused += len(batch.refused)
         for position, reason in sorted(batch.refused.items())[:REFUSALS]:
             connection.reply(to_frame(refusal(position, reason)))
         connection.reply(to_frame(acknowledgement(replica, batch)))
+
+
+def pass_own(replica: Replica, before: int, version: int) -> None:
+    """Go past what a replica wrote itself, if it has all there was before: it is owed nothing."""
+    if replica.cursor == before and replica.pulled_version is None:
+        replica.cursor = version
 
 
 def refusal(position: int, reason: str) -> dict[str, Any]:
@@ -146,9 +118,9 @@ def note_held(connection: Connection, frame: Message) -> None:
     """
     replica: Replica = connection.state
     _, peer = meet_peer(connection, frame)
-    if not replica.pulled or replica.served_early:
-        return
-    peer.sent = max(peer.sent, min(frame.version, replica.cursor or 0))
+    replica.acked = frame.version
+    if replica.pulled and not replica.served_early:
+        peer.sent = max(peer.sent, replica.holds(frame.version))
 
 
 def meet_peer(connection: Connection, frame: Message) -> tuple[HeldChannel, Peer]:
@@ -217,12 +189,14 @@ class CrdtDialect(Dialect):
     def open(self, connection: Connection) -> None:
         """Tell the replica whom it reached and how far the channel is."""
         replica: Replica = connection.state
+        name = CrdtChannel.key_of(replica.wire_name, connection.user)
+        # Before it is asked who may enter: who is removed from here on is told so.
+        connection.hub.subscribe(connection, CrdtChannel.topic_of(name))
         channel = channels.enter(replica.wire_name, connection.user)
         replica.channel, replica.server_site = channel.name, channel.crdt_site_id
         if channel.kind == "cl":  # "log" is no more than what peers are without a word
             replica.kind = replica.kind or channel.kind
         replica.told_version = channel.crdt_db_version
-        connection.hub.subscribe(connection, CrdtChannel.topic_of(channel.name))
         connected = {
             "type": "connected",
             "siteId": channel.crdt_site_id,
@@ -250,13 +224,15 @@ class CrdtDialect(Dialect):
     def report(
         self, connection: Connection, error: Exception, frame: Any = None, *more: Any
     ) -> None:
-        """After an update that was lost the client must reconnect and send all again.
+        """After an update or a pull that was lost the client must reconnect and send all again.
 
-        A later acknowledgement would tell it that this one was merged too.
+        A later acknowledgement would tell it that this update was merged too; and who takes its
+        pull for answered by what comes live never gets what was written before.
         """
         super().report(connection, error, frame, *more)
         known = known_error(error)
-        if isinstance(frame, Update) and (known is None or known.status >= 500):
+        is_lost = known is None or known.status == 409 or known.status >= 500
+        if is_lost and isinstance(frame, Message) and frame.type != "ack":
             connection.state.failed = True
             connection.close(TRY_AGAIN_LATER, "send again")
 
@@ -266,14 +242,16 @@ class CrdtDialect(Dialect):
         Who may not hear the channel any longer is shown out first.
         """
         for event in events:
-            if event.type in (channels.CLOSED, channels.MEMBER_REMOVED):
+            if event.type in CLOSING:
                 for connection in list(connections):
                     self.show_out(connection, event)
-        if not any(event.type == MERGED for event in events):
-            return
-        pages: Pages = {}
-        for connection in connections:
+        merged = [event.data["version"] for event in events if event.type == MERGED]
+        version = max(merged, default=0)
+        behind = [one for one in connections if version > (one.state.cursor or 0)]
+        for connection in behind:  # all, before one may fail: `tick` tries again what is due
             connection.state.due = True
+        pages: Pages = {}
+        for connection in behind:
             self.pump(connection, pages)
 
     def missed_frames(self, connection: Connection, events: Sequence[Event]) -> bytes:
@@ -282,11 +260,11 @@ class CrdtDialect(Dialect):
         return b""
 
     def show_out(self, connection: Connection, event: Event) -> None:
-        """Close the socket of who was removed, or of all when the channel is gone."""
+        """Close the socket of who was removed or got another role, or of all when all is gone."""
         user_id = connection.user.id if connection.user else None
         if event.type == channels.CLOSED or event.data["userId"] == user_id:
             connection.hub.unsubscribe(connection, event.topic)
-            connection.close(POLICY, "not a member any longer")
+            connection.close(*CLOSING[event.type])
 
     def drained(self, connection: Connection) -> None:
         """The client has read everything: the next page may go."""
@@ -339,7 +317,7 @@ class CrdtDialect(Dialect):
                 head = to_json(update_message(replica, version, []))
                 changes = f'"changes":[{",".join(texts)}]'
                 connection.send(text_frame(head.replace('"changes":[]', changes, 1)))
-                replica.answer_due = False
+                replica.answer_due, replica.sent_version = False, version
             replica.cursor = version
 
 

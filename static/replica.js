@@ -1,20 +1,39 @@
+import { ROW } from './crdt.js';
 import { Emitter } from './emitter.js';
 import { Keeper } from './keeper.js';
 import { Ledger } from './ledger.js';
 
 const PUSH_SIZE = 1_000;
+const LONGEST_NAME = 1_024;
+const MOST_BYTES = 1_500;
 const PRIMER = 'wharf_primer'; // a table that means nothing (docs/sync.md, sending)
 
 /** Whether a cell can hold this. */
 const isScalar = (val) =>
   val === null || ['string', 'boolean'].includes(typeof val) || Number.isFinite(val);
 
+/** Throw unless the server takes these as names (docs/sync.md, limits). */
+function checkNames(table, pk, cids = []) {
+  for (const [what, name] of [['table', table], ['key', pk], ...cids.map((cid) => ['column', cid])]) {
+    const isText = typeof name === 'string' && !/[\0\p{Surrogate}]/u.test(name);
+    if (!isText || !name || [...name].length > LONGEST_NAME) {
+      throw new TypeError(`A ${what} is a text of 1 to ${LONGEST_NAME} characters, without NUL and lone surrogates.`);
+    }
+  }
+  for (const cid of cids) if (['pk', ROW].includes(cid)) throw new TypeError(`A column cannot be named ${cid}.`);
+  const bytes = [ROW, ...cids].map((cid) => new TextEncoder().encode(table + pk + cid).length);
+  if (Math.max(...bytes) > MOST_BYTES) {
+    throw new TypeError(`Table, key and column have ${MOST_BYTES} bytes together at most.`);
+  }
+}
+
 /**
  * A local-first copy of a channel's tables. Reads and writes are local and work offline; replicas
  * of a channel hold the same rows once they have talked to the server (docs/sync.md).
  *
  * Events: `change` (rows changed, here or elsewhere) and `status` (`state`, `pending` or `version`
- * changed), `error` (the server refused a change, the frame; or this browser cannot store one).
+ * changed), `error` (the server refused a change, the frame; this browser cannot store one; or
+ * `shut_out`: one is no longer let in, and offline).
  */
 export class Replica extends Emitter {
   /** The last version of the channel heard of, counted by the server. */
@@ -44,6 +63,7 @@ export class Replica extends Emitter {
     this.#keeper = new Keeper(store, () => this.#state());
     socket.on('frame', (frame) => this.#take(frame));
     socket.on('state', () => this.emit('status'));
+    socket.on('shut-out', (reason) => this.#leave(reason));
     /** @type {Promise<Replica>} settles when the rows have been loaded */
     this.ready = this.#load();
   }
@@ -81,6 +101,7 @@ export class Replica extends Emitter {
    */
   put(table, pk, values) {
     this.#needRows();
+    checkNames(table, pk, Object.keys(values));
     if (!Object.values(values).every(isScalar)) {
       throw new TypeError('A cell holds a text, a number, true, false or null.');
     }
@@ -94,6 +115,7 @@ export class Replica extends Emitter {
    */
   remove(table, pk) {
     this.#needRows();
+    checkNames(table, pk);
     if (this.#ledger.remove(table, pk)) this.#wrote();
   }
 
@@ -167,6 +189,11 @@ export class Replica extends Emitter {
     else if (frame.type === 'ack') this.#acknowledge(frame);
     else if (frame.type === 'update') this.#update(frame);
     else if (frame.type === 'error') this.emit('error', frame);
+  }
+
+  #leave(reason) {
+    this.#isWanted = false;
+    this.emit('error', { code: 'shut_out', message: reason });
   }
 
   #connect({ siteId, version }) {

@@ -6,10 +6,11 @@ const LONGEST_WAIT = 30_000;
 const SIGN_IN_AGAIN = 4001;
 
 /**
- * A JSON socket that comes back by itself, whatever closed it.
+ * A JSON socket that comes back by itself, unless it was closed for good.
  *
- * Events: `frame` (every object received), `state` ('offline', 'connecting' or 'online'), and
- * `signed-out` when the server no longer knows the session. It counts as online from the server's
+ * Events: `frame` (every object received), `state` ('offline', 'connecting' or 'online'),
+ * `signed-out` when the server no longer knows the session, and `shut-out` with the reason when it
+ * was closed for good. It counts as online from the server's
  * frame `connected` on, since a refused token is accepted before it is closed with 4001.
  */
 export class LiveSocket extends Emitter {
@@ -28,12 +29,15 @@ export class LiveSocket extends Emitter {
    * @param {() => Promise<string>} options.address where to connect, asked on every attempt
    * @param {() => Promise<object | null>} options.session who is signed in, asked after a refusal
    * @param {() => object} options.probe the frame that makes the server answer
+   * @param {(close: {code: number, reason: string}) => boolean} [options.isFinal] whether this
+   *   close is for good: no close is when missing
    */
-  constructor({ address, session, probe }) {
+  constructor({ address, session, probe, isFinal = () => false }) {
     super();
     this.address = address;
     this.session = session;
     this.probe = probe;
+    this.isFinal = isFinal;
   }
 
   /** Connect, and stay connected until `close`. */
@@ -81,7 +85,7 @@ export class LiveSocket extends Emitter {
     const ws = new WebSocket(url);
     this.#ws = ws;
     ws.onmessage = (event) => this.#receive(event.data);
-    ws.onclose = (event) => this.#lost(event.code);
+    ws.onclose = (event) => this.#lost(event);
   }
 
   #receive(text) {
@@ -113,8 +117,14 @@ export class LiveSocket extends Emitter {
     this.send(this.probe());
   }
 
-  async #lost(code) {
-    const refused = this.state !== 'online' || code === SIGN_IN_AGAIN;
+  /** @param {{code: number, reason: string}} [close] missing when nothing was heard */
+  async #lost(close) {
+    if (close && this.isFinal(close)) {
+      this.close();
+      this.emit('shut-out', close.reason);
+      return;
+    }
+    const refused = this.state !== 'online' || close?.code === SIGN_IN_AGAIN;
     this.#drop();
     this.#become('connecting');
     if (refused && (await this.#isSignedOut())) {

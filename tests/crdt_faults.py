@@ -136,6 +136,16 @@ merge_logged = crdt.merge_logged
 merge_counted = crdt.merge_counted
 
 
+def hold_over_gaps(held: int, before: int, after: int, reissued: int) -> int:
+    """Forget what the sender lacked before."""
+    return after
+
+
+def hold_what_was_reissued(held: int, before: int, after: int, reissued: int) -> int:
+    """Forget that the sender has its cells under another version."""
+    return after if held == before else held
+
+
 @dataclass(frozen=True)
 class Fault:
     """A rule switched off: a wrong server or a wrong function in crdt.py, and where it shows."""
@@ -167,6 +177,10 @@ FAULTS = {
     "repeats taken for new": Fault(ONE_AUTHOR, TakesEverythingForNew),
     "later writes ignored": Fault(
         ONE_AUTHOR, name="judge_cell_after_delete", function=ignore_later_writes
+    ),
+    "a writer taken to hold all": Fault(NO_DELETES, name="held_after", function=hold_over_gaps),
+    "re-issued cells taken for held": Fault(
+        ONE_AUTHOR, name="held_after", function=hold_what_was_reissued
     ),
 }
 

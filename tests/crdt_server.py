@@ -38,6 +38,7 @@ class Socket:
     site: str
     told: int  # the channel's version at `connected`
     cursor: int | None = None
+    last: int = 0  # version of the last update it was sent
     pulled: bool = False
     first: bool = True
     early: bool = False  # served live before it pulled
@@ -87,8 +88,10 @@ class Server:
         for piece in crdt.slices(changes, SLICE):
             merged, channel = self.merge(piece, socket.site, peer.sent)
             assert not merged.refused
-            acked = max(acked, merged.acked)
+            acked, before = max(acked, merged.acked), self.version
             self.commit(channel)
+            reissued = sum(cell.reissued for cell in channel.stored.values())
+            peer.held = crdt.held_after(peer.held, before, self.version, reissued)
             peer.sent = max(peer.sent, merged.acked)
             if self.rng.random() < 0.01:
                 raise Crash
@@ -107,7 +110,8 @@ class Server:
     def on_ack(self, socket: Socket, peer: Peer, message: Message) -> None:
         """Believe an ack only where all that went before it was sent as well."""
         if socket.pulled and not socket.early:
-            peer.held = max(peer.held, min(message["version"], self.version))
+            said, cursor = message["version"], socket.cursor or 0
+            peer.held = max(peer.held, cursor if said >= socket.last else min(said, cursor))
 
     def serve_early(self) -> None:
         """A second has passed: sockets that have not pulled are served live."""
@@ -132,6 +136,7 @@ class Server:
             page = owed[start : start + PAGE]
             changes = [to_client(crdt_wire.outgoing(cell, self.site)) for cell in page]
             self._send(socket.site, "update", page[-1].version, changes=changes)
+            socket.last = page[-1].version
         socket.cursor = self.version
 
     def is_visible(self, cell: Cell) -> bool:

@@ -9,8 +9,9 @@ from random import Random
 from sqlalchemy import create_engine, text
 
 from tests.bus.servers import RedisServer
+from tests.clients.replica_host import HAS_REPLICAS, ReplicaHost
 from tests.processes import Deployment
-from tests.sync_peers import JOURNAL
+from tests.sync_peer import JOURNAL
 from tests.sync_run import Places, Run
 
 REDIS_AWAY = (0.05, 0.5)  # seconds it stays away
@@ -45,6 +46,9 @@ class Arena:
         self.deployment.migrate()
         self.names = ["app"] if processes == 1 else ["web", *["socket"] * processes]
         self.processes = self.deployment.start(*self.names)
+        self.host = ReplicaHost() if HAS_REPLICAS else None
+        if self.host:
+            stack.callback(self.host.leave)
         self.engine = create_engine(url)
         stack.callback(self.engine.dispose)
 
@@ -52,7 +56,7 @@ class Arena:
         """A new user's."""
         web, *sockets = self.processes
         account = web.register()
-        return Places(sockets or [web], web, account.token, f"user:{account.user['id']}")
+        return Places(sockets or [web], web, account, self.host)
 
     def kill_some(self, runs: Sequence[Run]) -> None:
         """Kill a process or all at a time nobody knows, look, and start them where they were."""

@@ -5,6 +5,9 @@ from typing import Protocol
 
 from tests.crdt_client import Rows
 
+JOURNAL = "journal"  # a table of rows that are written once
+RETRY = ("unavailable", "conflict")  # the server closes, and all is pushed again
+
 
 @dataclass
 class Ledger:
@@ -25,18 +28,20 @@ class Peer(Protocol):
     def is_online(self) -> bool:
         """Whether it has a socket."""
 
-    @property
-    def may_write(self) -> bool:
-        """Whether it knows enough to write."""
-
     def rows(self) -> Rows:
         """Its todos: values as JSON text by key and column."""
+
+    def journal(self) -> set[str] | None:
+        """The keys of the journal; None when it keeps only its own."""
 
     def come(self, port: int, late: bool = False) -> None:
         """Connect; its pull waits for `pull` when it is late. Raises ConnectionError."""
 
     def cut(self, hard: bool = False) -> None:
         """Lose the socket, and what is on its way."""
+
+    def become_calm(self) -> None:
+        """Have no bad luck from now on."""
 
     def pull(self) -> None:
         """Send a late pull."""
@@ -58,9 +63,6 @@ class Peer(Protocol):
 
     def is_idle(self) -> bool:
         """Whether all it wrote is acknowledged and its pull is answered."""
-
-    def may_keep_name(self) -> bool:
-        """Whether it may lose its data and count from 1 again under the name it has."""
 
     def reset(self, site: str) -> None:
         """Lose all its data, while offline; `site` is what it calls itself from now on."""

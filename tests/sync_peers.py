@@ -8,12 +8,10 @@ from typing import Any
 from crdt_wire import canonical
 from tests.crdt_client import Message, Replica, Rows
 from tests.crdt_counting import CountingReplica
-from tests.sync_peer import Ledger
+from tests.sync_peer import JOURNAL, RETRY, Ledger
 from tests.sync_socket import SyncSocket
 
-JOURNAL = "journal"  # a table of rows that are written once
 PRIMER = "wharf_primer"
-RETRY = ("unavailable", "conflict")  # the server closes, and all is pushed again
 
 
 class SocketPeer:
@@ -28,27 +26,26 @@ class SocketPeer:
         self.calm = False
         self.socket: SyncSocket | None = None
         self.reset(site)
-        self.is_reset = False
 
     def reset(self, site: str) -> None:
         counting = CountingReplica(site, self.acks) if self.counting else None
         self.replica = counting or Replica(site, self.push_all, self.acks)
         self.site = site
         self.entries: dict[str, int] = {}  # those not acknowledged, with their db_version
-        self.is_reset = True  # until it knows again what it lost
         self.outbox: deque[Message] = deque()
         self.is_late = self.has_pulled = self.is_answered = False
 
     def rows(self) -> Rows:
         return self.replica.rows
 
+    def journal(self) -> set[str] | None:
+        if isinstance(self.replica, CountingReplica):
+            return None
+        return {key[1] for key in self.replica.best if key[0] == JOURNAL}
+
     @property
     def is_online(self) -> bool:
         return self.socket is not None
-
-    @property
-    def may_write(self) -> bool:
-        return not self.is_reset
 
     def come(self, port: int, late: bool = False) -> None:
         self.floor = self.ledger.version
@@ -117,6 +114,9 @@ class SocketPeer:
         except OSError:
             self.cut()
 
+    def become_calm(self) -> None:
+        self.calm = True
+
     def bad_luck(self) -> bool:
         """One time in ten, unless all is to become quiet."""
         return not self.calm and self.dice.random() < 0.1
@@ -133,7 +133,8 @@ class SocketPeer:
             return False
         for message in messages:
             for _ in range(1 + self.bad_luck()):
-                self.take(to_client(message))
+                if self.socket:  # it may be lost with an answer: then the rest is lost too,
+                    self.take(to_client(message))  # as no ack may wait for another connection
         return bool(messages)
 
     def take(self, message: Message) -> None:
@@ -162,22 +163,11 @@ class SocketPeer:
             del self.entries[pk]
 
     def take_update(self, message: Message) -> None:
-        """Take what others wrote; who lost all counts on from what comes back of its own."""
-        changes, replica = message["changes"], self.replica
-        if self.is_reset:
-            own = [change[5] for change in changes if change[6] == self.site]
-            replica.version = max([replica.version, *own])
-        answers = replica.receive_update(message)
+        """Take what others wrote."""
+        changes = message["changes"]
         if self.has_pulled and not (changes and changes[0][0] == PRIMER):
             self.is_answered = True
-            if self.is_reset:  # and pushes it, as all of its own that no ack has covered
-                self.is_reset = False
-                self.push()
-        self.send(answers)
-
-    def may_keep_name(self) -> bool:
-        """Not while a push is on its way; nor if others take each (cell, count, name) but once."""
-        return self.counting and self.is_idle()
+        self.send(self.replica.receive_update(message))
 
     def is_idle(self) -> bool:
         acked = self.replica.sent.get(self.replica.server_site or "", 0)

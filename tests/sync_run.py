@@ -5,38 +5,44 @@ must have the same.
 """
 
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from threading import Event
 from typing import Any
 
 from crdt_wire import canonical
-from tests.crdt_client import Replica, Rows
+from tests.clients.replica_host import ReplicaHost
+from tests.conftest import Account
 from tests.processes import Process
+from tests.sync_node import NodePeer
 from tests.sync_peer import Ledger, Peer
-from tests.sync_peers import JOURNAL, SocketPeer
-from tests.sync_writer import Writer, kept, shown
+from tests.sync_peers import SocketPeer
+from tests.sync_verdict import SETTLE_SECONDS, Verdict, wait_until
+from tests.sync_writer import Writer, kept
 
 TITLES = ("a", "b", "a longer title", " spaces ")  # the last is corrected
 COMPLETED = (True, False, True, False, 1)  # 1 is true, and stays 1
 MOST_PEERS = 20
-SETTLE_SECONDS = 60.0  # until all is acknowledged
-QUIET_SECONDS = 15.0  # until all have the same
 PAUSE = 0.02  # after a step while processes are killed: their starts need the processor
 LIVE_AFTER = 1.1  # seconds after which who has not pulled is served live
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where a run takes place: processes with sockets, one with HTTP, whose token and channel."""
+    """Where a run takes place: processes with sockets, one with HTTP, and whose it is."""
 
     sockets: Sequence[Process]
     web: Process
-    token: str
-    channel: str
+    account: Account
+    host: ReplicaHost | None  # of the browser's replicas, where there is Node
+
+    @property
+    def channel(self) -> str:
+        """What the user's own is stored as."""
+        return f"user:{self.account.user['id']}"
 
 
 class Run:
@@ -47,10 +53,11 @@ class Run:
         self.chaos = chaos  # while processes are killed; steps go on meanwhile, more slowly
         self.dice = dice = Random(seed)
         self.ledger = Ledger()
-        self.words = f"channel=default&token={places.token}"
-        self.writer = Writer(places.web.port, places.token, self.ledger, dice)
+        self.words = f"channel=default&token={places.account.token}"
+        self.writer = Writer(places.web.port, places.account.token, self.ledger, dice)
         self.deletes, self.by_http = dice.choice((0.0, 0.25)), dice.choice((0.0, 0.15))
         self.counting = dice.choice((0.0, 0.5, 0.5, 1.0))
+        self.browsers = dice.choice((0.0, 0.25, 0.5))
         self.keys = [f"[{number}]" for number in range(dice.choice((2, 6)))]
         self.late_live = dice.random() < 0.03  # somebody's pull is later than a second
         self.named = self.noted = self.steps = 0
@@ -59,9 +66,12 @@ class Run:
 
     def make_peer(self) -> Peer:
         """A replica of any kind."""
-        counting = self.dice.random() < self.counting
-        acks = self.dice.random() < 0.5
-        return SocketPeer(self.name(), self.words, self.ledger, self.dice, counting, acks)
+        places, dice = self.places, self.dice
+        if dice.random() < self.browsers and (host := places.host):
+            return NodePeer(self.name(), host, places.web.url, places.account, self.ledger, dice)
+        counting = dice.random() < self.counting
+        acks = dice.random() < 0.5
+        return SocketPeer(self.name(), self.words, self.ledger, dice, counting, acks)
 
     def name(self) -> str:
         """A site id that nobody had."""
@@ -105,8 +115,6 @@ class Run:
 
     def write(self, peer: Peer) -> None:
         """Let one replica write."""
-        if not peer.may_write:
-            return
         rows = peer.rows()
         free = [pk for pk, row in rows.items() if not kept(row)]
         pk = self.dice.choice([*free, *self.keys])
@@ -134,10 +142,9 @@ class Run:
             self.connect(peer, late=self.dice.random() < 0.3)
 
     def reset(self, peer: Peer) -> None:
-        """A replica loses its data, and its name too unless `may_keep_name`."""
-        keeps = peer.may_keep_name() and self.dice.random() < 0.5
+        """A replica loses its data, and its name with it."""
         peer.cut()
-        peer.reset(peer.site if keeps else self.name())
+        peer.reset(self.name())
         self.connect(peer)
 
     def connect(self, peer: Peer, late: bool = False) -> None:
@@ -150,8 +157,7 @@ class Run:
     def settle(self) -> None:
         """Become quiet, then look."""
         for peer in self.peers:
-            if isinstance(peer, SocketPeer):
-                peer.calm = True
+            peer.become_calm()
         if self.drain(self.peers):
             self.compare()
         if not self.ledger.wrong and self.dice.random() < 0.3:  # once more, from the database
@@ -174,73 +180,34 @@ class Run:
 
     def stir(self, busy: list[Peer]) -> list[Peer]:
         """Let everyone who is busy do a bit more; who is so still."""
-        for peer in busy:
+        self.stir_all(busy)
+        busy[:] = [peer for peer in self.peers_and(busy) if not peer.is_idle()]
+        return busy
+
+    def stir_all(self, peers: Sequence[Peer]) -> None:
+        """Let them come back, send what waits, and take what has come."""
+        for peer in peers:
             if not peer.is_online:
                 self.connect(peer)
             peer.pull()
             peer.flush()
             peer.listen(0.002)
-        busy[:] = [peer for peer in self.peers_and(busy) if not peer.is_idle()]
-        return busy
 
     def peers_and(self, others: Sequence[Peer]) -> list[Peer]:
         """Everybody: one who was idle may have been cut off since."""
         return list({id(peer): peer for peer in (*self.peers, *others)}.values())
 
     def compare(self) -> None:
-        """All must have what a new replica gets, and so must the todos."""
+        """All must have what a new replica gets."""
         fresh = self.make_fresh()
-        todos = self.read_todos()
-
-        def agree() -> bool:
-            for peer in (fresh, *self.peers):
-                peer.listen(0.002)
-            return all(peer.rows() == fresh.rows() for peer in self.peers)
-
-        agreed = wait_until(QUIET_SECONDS, agree) and agree()
-        rows = fresh.rows()
-        self.ledger.wrong += [] if agreed else self.differences(rows)
-        if shown(rows) != Counter(todos.values()):
-            self.ledger.wrong.append(f"by HTTP {todos} but in the channel {rows}")
-        self.check_kept(fresh)
+        everybody = (fresh, *self.peers)
+        stir = partial(self.stir_all, everybody)
+        Verdict(fresh, self.peers, self.writer, self.ledger, stir).give()
         fresh.cut()
 
     def make_fresh(self) -> SocketPeer:
         """A replica that has just pulled everything."""
         fresh = SocketPeer(self.name(), self.words, self.ledger, self.dice, False, False)
-        fresh.calm = True
+        fresh.become_calm()
         self.drain([fresh])
         return fresh
-
-    def check_kept(self, fresh: SocketPeer) -> None:
-        """Everything acknowledged that nobody changes must be there."""
-        assert isinstance(fresh.replica, Replica)
-        entries = {key[1] for key in fresh.replica.best if key[0] == JOURNAL}
-        titles = {row.get("title", "").strip('"') for row in fresh.rows().values()}
-        lost = (self.ledger.entries - entries) | (self.ledger.titles - titles)
-        if lost:
-            self.ledger.wrong.append(f"acknowledged and lost: {sorted(lost)}")
-
-    def differences(self, rows: Rows) -> list[str]:
-        """Who has other rows, and which."""
-        return [
-            f"{peer.site} ({getattr(peer, 'replica', peer).__class__.__name__}) {pk}: "
-            f"{peer.rows().get(pk)} but a new replica {rows.get(pk)}"
-            for peer in self.peers
-            for pk in sorted({*rows, *peer.rows()})
-            if peer.rows().get(pk) != rows.get(pk)
-        ]
-
-    def read_todos(self) -> dict[int, tuple[str, bool]]:
-        """What is listed by HTTP: titles and whether they are done, by id."""
-        assert wait_until(SETTLE_SECONDS, lambda: self.writer.rows() is not None)
-        return {row["id"]: (row["title"], row["completed"]) for row in self.writer.rows() or []}
-
-
-def wait_until(seconds: float, done: Callable[[], bool]) -> bool:
-    """Whether it was so in time."""
-    deadline = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > deadline:
-            return False
-    return True

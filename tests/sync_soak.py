@@ -23,6 +23,7 @@ from typing import Any
 
 from tests.conftest import make_postgres
 from tests.sync_arena import Arena
+from tests.sync_node import NodePeer
 from tests.sync_run import Run
 
 AT_ONCE = 4  # runs
@@ -40,6 +41,7 @@ class Soak:
     done: int = 0
     steps: int = 0
     replicas: int = 0
+    browsers: int = 0
     wrong: list[str] = field(default_factory=list)
     lock: Lock = field(default_factory=Lock)
 
@@ -81,6 +83,7 @@ class Soak:
             self.done += 1
             self.steps += run.steps
             self.replicas += len(run.peers)
+            self.browsers += sum(isinstance(peer, NodePeer) for peer in run.peers)
             self.wrong += [f"seed {run.seed}: {words}" for words in run.ledger.wrong]
 
 
@@ -104,10 +107,12 @@ def soak(
         with ThreadPoolExecutor(AT_ONCE) as pool:
             (play.play_rounds if kills else play.play_all)(pool)
     wrong = arena.wrong + play.wrong
+    browsers = str(play.browsers) if arena.host else "for want of Node and its `ws` none"
     bus = f" with Redis, killed {arena.redis_killed} times" if redis else ""
     tell(
         f"{database}{bus}, {processes} processes, seed {seed}: {play.done} runs, "
-        f"{play.replicas} replicas, {play.steps} steps, {arena.killed} kills, "
+        f"{play.replicas} replicas, {browsers} of them the browser's, {play.steps} steps, "
+        f"{arena.killed} kills, "
         f"{len(wrong)} wrong, {time.monotonic() - begin:.0f} s"
     )
     return wrong

@@ -51,6 +51,25 @@ def test_a_repeat_does_no_harm(client: FlaskClient, ann: Account) -> None:
     assert push(client, ann, change("a", "x")).json["serverVersion"] == 1
 
 
+def test_a_repeat_that_comes_late_undoes_nothing(client: FlaskClient, ann: Account) -> None:
+    push(client, ann, change("a", "x"))
+    gone = change("a", None, 2, cid="-1")
+    push(client, ann, gone)
+    push(client, ann, change("a", "again", 3, 2))
+    push(client, ann, gone)
+    assert rows_of(changes(client, ann)["changes"], "notes") == {"a": {"text": "again"}}
+
+
+def test_who_is_named_as_author_by_another_hears_of_it(
+    client: FlaskClient, server: Server, ann: Account
+) -> None:
+    phone = Talker(server, ann, "phone", "list")
+    phone.write("notes", "a", "text", "mine")
+    phone.pull()
+    push(client, ann, ["notes", "a", "text", "theirs", 2, 1, "phone", 1, 0])
+    assert phone.next()[0][:5] == ["notes", "a", "text", "theirs", 2]
+
+
 def test_a_tie_is_reissued(client: FlaskClient, server: Server, ann: Account) -> None:
     Talker(server, ann, "phone", "list").write("notes", "a", "text", "tea")
     push(client, ann, change("a", "coffee"))
@@ -195,6 +214,35 @@ def test_odd_texts_and_keys_are_listed(client: FlaskClient, ann: Account) -> Non
     ]
 
 
+@pytest.mark.parametrize("words", ["text=two", "sort=text", 'where={"text":{"contains":"w"}}'])
+def test_a_text_with_nul_does_not_keep_others_from_being_found(
+    client: FlaskClient, ann: Account, words: str
+) -> None:
+    push(client, ann, change("a", "x\0\\u0000"), change("b", "two", 2))
+    rows = client.get(f"{LIST}/tables/notes?{words}", headers=ann.headers).json
+    assert rows[0] == {"pk": "b", "text": "two"}
+    shown = client.get(f"{LIST}/tables/notes", headers=ann.headers).json
+    assert shown[0] == {"pk": "a", "text": "x\0\\u0000"}
+
+
+def test_rows_come_in_pages_by_a_cell_that_is_called_id(client: FlaskClient, ann: Account) -> None:
+    cells = [change(str(n), n % 2, n, cid="id") for n in range(1, 4)]
+    push(client, ann, *cells, *[change(str(n), n, n) for n in range(4, 6)])
+    page, got = {"next": ""}, []
+    while page["next"] is not None:
+        words = f"sort=id&limit=1&next={page['next']}"
+        page = client.get(f"{LIST}/tables/notes?{words}", headers=ann.headers).json
+        got += [row["pk"] for row in page["items"]]
+    assert got == ["2", "3", "1", "5", "4"]
+
+
+@pytest.mark.parametrize("table", ["%00", "a%00b", "a" * 1025])
+def test_what_cannot_be_a_table_is_400(client: FlaskClient, ann: Account, table: str) -> None:
+    push(client, ann, change("a", "x"))
+    answer = client.get(f"{LIST}/tables/{table}", headers=ann.headers)
+    assert_error(answer, 400, "bad_table")
+
+
 # Snapshots
 
 
@@ -226,6 +274,14 @@ def test_a_channel_goes_back_to_its_snapshot(
     while ["notes", "a", "text", "x"] not in [one[:4] for one in heard]:
         heard += phone.next()
     assert rows_of(heard, "notes")["a"] == {"text": "x", "stars": None}
+
+
+def test_who_reads_a_snapshot_slowly_holds_no_connection(
+    client: FlaskClient, ann: Account, held: set[Any]
+) -> None:
+    push(client, ann, *[change(str(n), n, n) for n in range(1, 1501)])
+    answer = client.get(f"{LIST}/snapshot", headers=ann.headers, buffered=False)
+    assert [len(held) for _ in answer.iter_encoded()] == [0] * 4
 
 
 def test_a_snapshot_goes_to_another_channel(
@@ -261,4 +317,16 @@ def test_a_bad_snapshot_changes_nothing(client: FlaskClient, ann: Account, bad: 
     push(client, ann, change("a", "x"))
     body = {"changes": [change("b", "y"), bad]}
     assert_error(client.put(f"{LIST}/snapshot", json=body, headers=ann.headers), 400, "bad_change")
+    assert changes(client, ann)["changes"] == [change("a", "x")]
+
+
+def test_a_snapshot_with_what_the_channel_does_not_take_changes_nothing(
+    client: FlaskClient, ann: Account
+) -> None:
+    push(client, ann, change("a", "x"))
+    schemas = {"notes": {"properties": {"text": {"maxLength": 3}}}}
+    client.patch(LIST, json={"tables": ["notes"], "schemas": schemas}, headers=ann.headers)
+    for bad in (change("b", "long"), ["more", *change("b", "y")[1:]]):
+        body = {"changes": [change("a", "z"), bad]}
+        assert_error(client.put(f"{LIST}/snapshot", json=body, headers=ann.headers), 400)
     assert changes(client, ann)["changes"] == [change("a", "x")]

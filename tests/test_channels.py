@@ -1,6 +1,7 @@
 """Sync channels over HTTP: who may enter them, and what they take (routes/channels.py)."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -8,8 +9,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from models import CrdtChannel, CrdtInvite, db, now
+import channels
+from models import CrdtChannel, CrdtInvite, DeletedChannel, db, now
 from tests.conftest import Account, Server, assert_error
+from tests.races import before_lock
 from tests.replicas import Talker, rows_of
 
 CHANNELS = "/api/channels"
@@ -104,6 +107,18 @@ def test_a_user_makes_so_many_and_no_more(
     assert_error(make(client, ann, "three"), 409, "too_many")
     assert_error(server.refusal("/sync?channel=three", ann), 409, "too_many")
     Talker(server, ann, "phone", "two")
+    Talker(server, ann, "phone")  # one's own is not counted
+
+
+def test_one_s_own_channel_goes_with_the_account_alone(
+    client: FlaskClient, server: Server, ann: Account
+) -> None:
+    phone = Talker(server, ann, "phone")
+    phone.write("todos", "a", "title", "Milk")
+    for name in ("default", f"user:{ann.user['id']}"):
+        answer = client.delete(f"{CHANNELS}/{name}", headers=ann.headers)
+        assert_error(answer, 409, "own_channel")
+    assert phone.write("todos", "b", "title", "Rice")["version"] == 2
 
 
 @pytest.mark.parametrize("method", ["get", "put", "patch", "delete"])
@@ -136,6 +151,7 @@ def test_sockets_of_a_deleted_channel_are_closed(
     phone.write("notes", "a", "text", "x")
     client.delete(LIST, headers=ann.headers)
     assert phone.peer.close_code() == 1008
+    make(client, ann)
     assert Talker(server, ann, "phone", "list").pull() == []
 
 
@@ -201,9 +217,15 @@ def test_readers_receive_and_writers_write(
     change = ["notes", "b", "text", "y", 1, 1, "guest", 1, 0]
     words = {"siteId": "guest", "version": 1, "changes": [change]}
     assert guest.peer.ask("update", "error", **words)["status"] == 403
+    seat(client, ann, bob, "reader")
+    assert guest.peer.ask("update", "error", **words)["status"] == 403  # the socket is as it was
     seat(client, ann, bob, "writer")
+    assert guest.peer.close_code() == 1013  # or a later ack would cover what was refused
+    guest = Talker(server, bob, "guest", "list")
     assert guest.push(change)["version"] == 1
     seat(client, ann, bob, "reader")
+    assert guest.peer.close_code() == 1013
+    guest = Talker(server, bob, "guest", "list")
     assert guest.peer.ask("update", "error", **words)["status"] == 403
     assert [one["role"] for one in client.get(f"{LIST}/members", headers=bob.headers).json] == [
         "reader"
@@ -223,6 +245,26 @@ def test_who_is_removed_is_shown_out(
     assert_error(server.refusal("/sync?channel=list", bob), 403)
     assert_error(client.delete(address, headers=ann.headers), 404)
     assert phone.write("notes", "a", "text", "x")["version"] == 1
+
+
+def test_who_is_removed_while_they_enter_is_shown_out(
+    client: FlaskClient, server: Server, ann: Account, bob: Account, monkeypatch: Any
+) -> None:
+    make(client, ann)
+    seat(client, ann, bob, "reader")
+    enter, entered = channels.enter, []
+    address = f"{LIST}/members/{bob.user['id']}"
+
+    def be_late(*words: Any) -> Any:
+        channel = enter(*words)
+        entered.append(channel)
+        if len(entered) == 2:  # after the handshake, on the socket
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(client.delete, address, headers=ann.headers).result(10)
+        return channel
+
+    monkeypatch.setattr(channels, "enter", be_late)
+    assert Talker(server, bob, "guest", "list").peer.close_code() == 1008
 
 
 def test_a_member_leaves_and_decides_nothing(
@@ -300,6 +342,7 @@ def test_an_invite_ends(client: FlaskClient, app: Flask, ann: Account, bob: Acco
         db.session.execute(past)
         db.session.commit()
     assert_error(join(client, bob, two["token"]), 404)
+    assert client.get(f"{LIST}/invites", headers=ann.headers).json == []
     invite(client, ann)
     assert len(client.get(f"{LIST}/invites", headers=ann.headers).json) == 1
 
@@ -331,6 +374,19 @@ def test_a_token_is_kept_as_its_hash(client: FlaskClient, app: Flask, ann: Accou
         assert token not in json.dumps(kept.to_dict()) + kept.digest
 
 
+@pytest.mark.parametrize("path", ["", "/invites/{id}"])
+def test_an_invite_that_ends_while_it_is_brought_lets_nobody_in(
+    client: FlaskClient, app: Flask, ann: Account, bob: Account, monkeypatch: Any, path: str
+) -> None:
+    make(client, ann)
+    told = invite(client, ann).json
+    other, address = app.test_client(use_cookies=False), LIST + path.format(**told)
+    before_lock(monkeypatch, CrdtChannel, lambda: other.delete(address, headers=ann.headers))
+    assert_error(join(client, bob, told["token"]), 404, "invite_not_found")
+    make(client, ann)
+    assert client.get(f"{LIST}/members", headers=ann.headers).json == []
+
+
 # Peers
 
 
@@ -345,7 +401,45 @@ def test_peers_are_listed_with_what_they_lack(
     tablet.next()
     peers = client.get(f"{LIST}/peers?sort=site_id", headers=ann.headers).json
     assert [(one["siteId"], one["received"], one["sent"], one["lag"]) for one in peers] == [
-        ("phone", 2, 0, 2),
+        ("phone", 2, 2, 0),
         ("tablet", 0, 1, 1),
     ]
     assert {one["userId"] for one in peers} == {ann.user["id"]}
+
+
+# A name that was somebody's
+
+
+def test_a_deleted_channel_is_not_made_again_by_who_comes_back(
+    client: FlaskClient, server: Server, ann: Account, bob: Account
+) -> None:
+    make(client, ann)
+    seat(client, ann, bob, "reader")
+    guest = Talker(server, bob, "guest", "list")
+    assert client.delete(LIST, headers=ann.headers).status_code == 204
+    assert guest.peer.close_code() == 1008
+    for account in (ann, bob):
+        assert_error(server.refusal("/sync?channel=list", account), 409, "channel_deleted")
+        body = {"siteId": "http", "version": 0, "changes": []}
+        pushed = client.post(f"{LIST}/changes", json=body, headers=account.headers)
+        assert_error(pushed, 409, "channel_deleted")
+    assert_error(make(client, bob), 409, "channel_deleted")
+    assert make(client, ann).json["role"] == "owner"
+    assert_error(server.refusal("/sync?channel=list", bob), 403)
+
+
+def test_a_name_is_kept_for_a_month_also_when_its_owner_goes(
+    client: FlaskClient, app: Flask, ann: Account, bob: Account
+) -> None:
+    make(client, ann)
+    make(client, ann, "other")
+    client.delete(LIST, headers=ann.headers)
+    gone = client.delete(f"/api/users/{ann.user['id']}", headers=ann.headers)
+    assert gone.status_code == 204
+    for name in ("list", "other"):
+        assert_error(make(client, bob, name), 409, "channel_deleted")
+    with app.app_context():
+        db.session.execute(db.update(DeletedChannel).values(deleted_at=now() - timedelta(days=31)))
+        db.session.commit()
+    for name in ("list", "other"):
+        assert make(client, bob, name).status_code == 201

@@ -682,3 +682,13 @@ def test_writers_at_once_count_right(
             items = db.session.query(Item).filter_by(collection_id=collection.id).all()
             sizes = sum(item.size() for item in items)
             assert (collection.count, collection.characters) == (len(items), sizes)
+
+
+def test_an_id_that_no_item_can_have_is_not_there(client: FlaskClient, ann: Account) -> None:
+    client.post(NOTES, json={"id": "a"}, headers=ann.headers)
+    for item_id in ("a%00", "a%20b", "x" * 101):
+        assert_error(client.get(f"{NOTES}/{item_id}", headers=ann.headers), 404)
+        assert client.delete(f"{NOTES}/{item_id}", headers=ann.headers).status_code == 204
+    body = {"ids": ["a\0", "", "b"]}
+    assert client.delete(f"{NOTES}/batch", json=body, headers=ann.headers).status_code == 200
+    assert len(client.get(NOTES, headers=ann.headers).json) == 1

@@ -143,9 +143,10 @@ def test_first_write_of_a_cell_is_stored_as_it_came():
 
 
 @pytest.mark.parametrize("sender", ["anna", "bert"], ids=["own", "not own"])
-def test_higher_version_is_stored_as_it_came(sender):
+def test_higher_version_is_stored_and_reissued_when_another_pushed_it(sender):
     state = channel(winner(col_version=1, site_id="carl"))
-    assert outcome(merge_one(state, change("tea", 2), sender=sender, sent=99)) == ("tea", 2, False)
+    stored = outcome(merge_one(state, change("tea", 2), sender=sender, sent=99))
+    assert stored == ("tea", 2, sender != "anna")
 
 
 def test_later_write_of_the_same_site_is_reissued_above_its_earlier_one():

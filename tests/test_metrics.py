@@ -3,17 +3,19 @@
 import re
 import socket
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy.exc import OperationalError
 
 from bus import Event
+from held import HeldChannel
 from sockets import framing
 from sockets.capacity import Traffic, count_frames
 from tests.conftest import Account, Server, assert_error
+from tests.waiting import wait_until
 
 TOKEN = "a token for prometheus"
 SAMPLE = re.compile(r"^(\w+)\{(.*)\} (\S+)$", re.MULTILINE)
@@ -28,13 +30,6 @@ def read(app: Flask, name: str, **labels: str) -> float:
     found = SAMPLE.findall(response.text)
     assert name in response.text
     return sum(float(v) for n, told, v in found if n == name and wanted <= set(told.split(",")))
-
-
-def wait_until(met: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not met():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # Who may read it
@@ -208,3 +203,95 @@ def test_a_lost_bus_shows(make_app: Callable[..., Flask]) -> None:
         app = make_app(REDIS_URL=f"redis://127.0.0.1:{reserved.getsockname()[1]}/0")
         app.extensions["bus"].publish([Event("room:a", "typing", {})])
         wait_until(lambda: read(app, "wharf_bus_connected") == 0)
+
+
+# Sync
+
+
+def change(pk: str, val: str, version: int, site: str = "aa") -> list[Any]:
+    return ["todos", pk, "title", val, version, version, site, 1, 0]
+
+
+def push(peer: Any, *changes: list[Any], site: str = "aa") -> None:
+    peer.ask("update", "ack", siteId=site, version=9, changes=list(changes))
+
+
+def counted(app: Flask) -> tuple[float, ...]:
+    """Changes merged, re-issued and refused."""
+    names = ("merged", "reissued", "refused")
+    return tuple(read(app, f"wharf_sync_{name}_total") for name in names)
+
+
+def test_changes_are_counted_as_merged_reissued_and_refused(server: Server, ann: Account) -> None:
+    one, two = (server.connect("/sync?channel=a", ann) for _ in range(2))
+    push(one, change("1", "milk", 1), change("2", "eggs", 2))
+    assert counted(server.app) == (2, 0, 0)
+    push(one, change("1", "milk", 1), ["short"], change("3", "x", 2_000_000))  # a repeat, and worse
+    assert counted(server.app) == (2, 0, 2)
+    push(two, change("1", "tea", 1, "bb"), site="bb")  # a tie
+    assert counted(server.app) == (3, 1, 2)
+    body = {"siteId": "cc", "version": 1, "changes": [change("4", "salt", 1, "cc"), ["short"]]}
+    client = server.app.test_client()
+    answer = client.post("/api/channels/a/changes", json=body, headers=ann.headers)
+    assert answer.status_code == 200
+    assert counted(server.app) == (4, 1, 3)
+
+
+def test_what_is_not_committed_is_not_counted(
+    server: Server, ann: Account, monkeypatch: Any
+) -> None:
+    one = server.connect("/sync?channel=a", ann)
+    save, failures = HeldChannel.save, [1]
+
+    def fail_once(held: HeldChannel) -> None:
+        save(held)
+        if failures and held.channel.stored:
+            failures.pop()
+            raise OperationalError("save", {}, Exception("database is locked"))
+
+    monkeypatch.setattr(HeldChannel, "save", fail_once)
+    push(one, change("1", "milk", 1), ["short"])
+    assert not failures
+    assert counted(server.app) == (1, 0, 1)
+
+
+def test_replicas_are_counted_with_their_lag(server: Server, ann: Account) -> None:
+    def told() -> tuple[float, ...]:
+        names = ("replicas", "channels", "lagging_replicas", "largest_lag")
+        return tuple(read(server.app, f"wharf_sync_{name}") for name in names)
+
+    one, two = (server.connect("/sync?channel=a", ann) for _ in range(2))
+    one.expect("connected")
+    assert told() == (0, 0, 0, 0)  # nobody has said who it is
+    for peer, site in ((one, "aa"), (two, "bb")):
+        peer.ask("pull", "update", siteId=site, version=1)
+    for version in (1, 2, 3):
+        push(one, change("1", str(version), version))
+        two.expect("update")
+        if version == 1:
+            two.send("ack", siteId="bb", version=1)
+    assert told() == (2, 1, 1, 2)
+    two.send("ack", siteId="bb", version=3)
+    push(two, change("2", "x", 1, "bb"), site="bb")
+    one.expect("update")
+    assert told() == (2, 1, 0, 0)  # who never says what it holds counts as it was sent
+    one.close()
+    two.close()
+    wait_until(lambda: told() == (0, 0, 0, 0))
+
+
+def test_channels_and_replicas_make_no_series(server: Server, ann: Account) -> None:
+    for number in range(5):
+        push(server.connect(f"/sync?channel=made-up-{number}", ann), change("1", "x", 1), site="aa")
+    text = server.app.test_client().get("/metrics").text
+    assert "made-up" not in text
+    assert len(re.findall(r"^wharf_sync_\w+\{", text, re.MULTILINE)) == 3 + 4
+
+
+def test_the_database_is_not_asked(
+    server: Server, ann: Account, statements: Callable[..., Any]
+) -> None:
+    push(server.connect("/sync?channel=a", ann), change("1", "x", 1))
+    with statements() as asked:
+        assert read(server.app, "wharf_sync_replicas") == 1
+    assert asked == []

@@ -1,44 +1,38 @@
 """The replica of wharf.js, in Node: its parts, and whole ones at a real server."""
 
-import json
-import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 
-from tests.clients.node import CLIENTS, HAS_NODE, NODE, run_node
+from tests.clients.node import HAS_NODE, run_node
+from tests.clients.replica_host import HAS_REPLICAS, ReplicaHost
 from tests.conftest import PASSWORD, Account, Peer, Server
+from tests.test_channels import LIST, make, seat
 from tests.test_presence import wait_until
 
 pytestmark = HAS_NODE
 
 TABLE = "todos"
-HAS_WS = pytest.mark.skipif(
-    not (CLIENTS / "node_modules" / "ws").exists(), reason="needs `npm ci` in tests/clients"
-)
+HAS_WS = pytest.mark.skipif(not HAS_REPLICAS, reason="needs `npm ci` in tests/clients")
 
 
-@pytest.mark.parametrize("part", ["ledger", "keeper"])
+@pytest.mark.parametrize("part", ["ledger", "keeper", "replica"])
 def test_its_parts(part: str) -> None:
     run_node("--test", f"{part}.test.mjs")
 
 
 class Replica:
-    """A replica in a Node of its own, driven line by line."""
+    """A replica of a signed-in page."""
 
-    def __init__(self, url: str, account: Account, channel: str) -> None:
-        command = [NODE, "replica_peer.mjs"]
-        pipe = subprocess.PIPE
-        self.node = subprocess.Popen(command, cwd=CLIENTS, stdin=pipe, stdout=pipe, text=True)
-        self.ask(url=url, email=account.email, password=PASSWORD, channel=channel)
+    def __init__(self, host: ReplicaHost, url: str, account: Account, channel: str) -> None:
+        self.host = host
+        self.page = host.open(url=url, channel=channel, email=account.email, password=PASSWORD)
 
     def ask(self, **line: Any) -> dict[str, Any]:
         """Let it do something; how it is afterwards."""
-        assert self.node.stdin and self.node.stdout
-        self.node.stdin.write(json.dumps(line) + "\n")
-        self.node.stdin.flush()
-        return json.loads(self.node.stdout.readline())
+        return self.host.ask(self.page, **line)
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """Its rows by key."""
@@ -52,11 +46,6 @@ class Replica:
     @staticmethod
     def is_settled(told: dict[str, Any]) -> bool:
         return told["state"] == "online" and not told["pending"]
-
-    def leave(self) -> None:
-        """End it."""
-        self.node.kill()
-        self.node.communicate()
 
 
 class LogClient:
@@ -98,16 +87,10 @@ class LogClient:
 
 @pytest.fixture
 def replica(server: Server, ann: Account) -> Iterator[Callable[[], Replica]]:
-    """Starts replicas of one channel, offline."""
-    replicas: list[Replica] = []
-
-    def start() -> Replica:
-        replicas.append(Replica(server.url, ann, "list"))
-        return replicas[-1]
-
-    yield start
-    for one in replicas:
-        one.leave()
+    """Opens replicas of one channel, offline."""
+    host = ReplicaHost()
+    yield lambda: Replica(host, server.url, ann, "list")
+    host.leave()
 
 
 @HAS_WS
@@ -145,3 +128,26 @@ def test_two_of_them_and_a_client_with_a_log_agree(
     }
     for client in (one, two, three):
         wait_until(lambda client=client: client.rows() == expected)
+
+
+@HAS_WS
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [(LIST, "the channel is gone"), (f"{LIST}/members/%s", "not a member any longer")],
+)
+def test_who_is_shown_out_is_told_and_stays_away(
+    client: FlaskClient, server: Server, ann: Account, bob: Account, address: str, reason: str
+) -> None:
+    make(client, ann)
+    seat(client, ann, bob, "writer")
+    host = ReplicaHost()
+    try:
+        guest = Replica(host, server.url, bob, "list")
+        guest.go_online()
+        path = address.replace("%s", str(bob.user["id"]))
+        assert client.delete(path, headers=ann.headers).status_code == 204
+        told = {"code": "shut_out", "message": reason}
+        wait_until(lambda: told in guest.ask()["errors"])
+        assert guest.ask()["state"] == "offline"
+    finally:
+        host.leave()

@@ -9,6 +9,7 @@ from flask import Flask
 from sqlalchemy.exc import OperationalError
 
 import channels
+import crdt_store
 from models import CrdtChange, CrdtPeer, db
 from sockets.flusher import Flusher, Job
 from tests.conftest import Account, Peer, Server, assert_error
@@ -254,13 +255,13 @@ def test_nothing_is_merged_or_acknowledged_after_a_slice_that_was_lost(
         return merge(*args)
 
     monkeypatch.setattr(channels, "merge", fail_twice)
-    one = sync()
+    one = sync("/sync?channel=list")
     one.expect("connected")
     changes = [change(str(number), number, number) for number in range(1, 1501)]
     one.send("update", siteId="aa", version=1500, changes=changes)
     assert one.expect("error")["status"] == 503
     assert one.close_code() == 1013
-    again = sync()  # its greeting comes after all that was queued
+    again = sync("/sync?channel=list")  # its greeting comes after all that was queued
     again.expect("connected")
     with server.app.app_context():
         assert db.session.scalars(db.select(CrdtPeer.received)).all() in ([], [0])
@@ -322,3 +323,27 @@ def test_the_first_update_of_a_replica_that_lost_its_data_counts_as_new(
     tie = ["todos", "1", "title", "tea", 5, 1, "aa", 1, 0]
     assert push(sync(), tie)["version"] == 1
     assert [cell[3] for cell in pull(sync(), "bb")] == ["tea"]
+
+
+def test_nothing_is_read_for_a_replica_that_has_all_but_what_it_wrote(
+    sync: Callable[..., Peer], monkeypatch: Any
+) -> None:
+    one, other = sync("/sync?channel=list"), sync("/sync?channel=list")
+    pull(one, "aa")
+    pages: list[int] = []
+    read = crdt_store.read_page
+
+    def count(channel: str, after: int, told: int | None = None) -> Any:
+        pages.append(after)
+        return read(channel, after, told)
+
+    monkeypatch.setattr(crdt_store, "read_page", count)
+    push(one, change("1", "milk", 1))
+    push(one, change("2", "eggs", 2))
+    pull(other, "bb")
+    assert pages == [0]  # for the other
+    push(other, change("1", "bread", 1, "bb"), site="bb")  # a tie: re-issued, also for its author
+    assert one.expect("update")["changes"][0][:4] == ["todos", "1", "title", "bread"]
+    assert other.expect("update")["changes"][0][:4] == ["todos", "1", "title", "bread"]
+    assert pages == [0, 2]  # once for both
+    assert pull(one, "aa", version=1)[-1][:3] == ["todos", "1", "title"]

@@ -16,11 +16,15 @@ class ReplicaPair extends Part {
       this.wharf.replica('default', { name: side.toLowerCase(), tables: [TABLE] }));
     this.panels = SIDES.map(() => el('replica-panel', { class: 'panel' }));
     this.verdict = el('p', { class: 'verdict', role: 'status', 'data-testid': 'replica-verdict' });
+    this.peers = el('replica-peers');
+    this.peers.open(this.wharf, new Map(SIDES.map((side, index) => [side, this.replicas[index]])));
+    this.until(() => this.peers.stop());
     this.replaceChildren(
       this.head('Two replicas', this.verdict),
       el('p', { class: 'hint' },
         'One shopping list, held twice. Take a side offline, change both, then bring it back.'),
-      el('div', { class: 'pair' }, ...this.panels));
+      el('div', { class: 'pair' }, ...this.panels),
+      this.peers);
     this.replicas.forEach((replica, index) => {
       replica.on('change', () => this.compare());
       this.panels[index].open(SIDES[index], replica);

@@ -62,6 +62,31 @@ def test_replica_keeps_what_was_written_offline_over_a_reload(person: Invite) ->
     assert window.get_by_test_id("replica-site").all_text_contents() == sites
 
 
+def test_peers_are_shown_with_their_lag(person: Invite) -> None:
+    window = person("Ann").enter()
+    calls: list[str] = []
+    window.on("request", lambda request: calls.append(request.url))
+    left, right = Panel(window, "left"), Panel(window, "right")
+    left.expect_state("online")
+    right.expect_state("online")
+    peers = window.get_by_test_id("peer")
+    left.add("Milk", 1)
+    expect_in_sync(window, 1)
+    expect(peers).to_have_count(2)
+    expect(peers.filter(has_text="in step")).to_have_count(2)
+    left.flip("offline")
+    right.add("Tea", 7)
+    expect(peers.filter(has_text="Left")).to_contain_text("3 behind")  # one cell each
+    expect(peers.filter(has_text="Right")).to_contain_text("in step")
+    left.flip("online")
+    expect(peers.filter(has_text="in step")).to_have_count(2)
+    expect(window.get_by_role("list", name="As the server sees them")).to_be_visible()
+    window.wait_for_timeout(1000)  # nothing happens: nothing is asked
+    before = len(calls)
+    window.wait_for_timeout(1500)
+    assert calls[before:] == []
+
+
 OLD = """{
     siteId: "me", version: 2, acks: {server: 1}, server: "server", channelVersion: 3,
     cells: [["todos", "1", "title", 1], ["todos", "2", "title", 1]],
