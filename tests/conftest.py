@@ -174,6 +174,33 @@ def make_app(
     assert not problems
 
 
+@pytest.fixture(scope="session")
+def bucket_server() -> Iterator[str]:
+    """Where buckets of S3 are served."""
+    from tests.buckets import served  # here: few tests need it
+
+    with served() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(bucket_server: str, monkeypatch: Any) -> Iterator[Any]:
+    """A bucket for this test; the environment leads to it."""
+    from tests.buckets import lent
+
+    with lent(bucket_server, monkeypatch) as made:
+        yield made
+
+
+@pytest.fixture(params=["folder", "s3"])
+def storage_url(request: Any, tmp_path: Path) -> str:
+    """The STORAGE_URL of each kind of storage."""
+    if request.param == "folder":
+        return f"{tmp_path}/uploads"
+    url: str = request.getfixturevalue("bucket").url
+    return url
+
+
 @pytest.fixture
 def app(make_app: Callable[..., Flask]) -> Flask:
     """The app with default settings."""
@@ -204,6 +231,21 @@ def statements(app: Flask) -> Callable[[], AbstractContextManager[list[str]]]:
         event.remove(engine, "before_cursor_execute", note)
 
     return watch
+
+
+@pytest.fixture
+def held(app: Flask) -> set[Any]:
+    """The connections to the database that this thread holds: a request by `client` is on it."""
+    thread, found = threading.get_ident(), set[Any]()
+
+    def taken(_: Any, connection: Any, __: Any) -> None:
+        if threading.get_ident() == thread:
+            found.add(connection)
+
+    with app.app_context():
+        event.listen(db.engine, "checkout", taken)
+        event.listen(db.engine, "checkin", lambda _, connection: found.discard(connection))
+    return found
 
 
 class Account:

@@ -2,14 +2,14 @@
 
 import socket
 import struct
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from tests.conftest import Server
+from tests.waiting import wait_until
 from tests.wire import (
     BINARY,
     CLOSE,
@@ -47,14 +47,6 @@ def server(tmp_path_factory: Any) -> Iterator[Server]:
     url = f"sqlite:///{tmp_path_factory.mktemp('pings')}/wharf.db"
     with serving_threads({**OPEN, "DATABASE_URL": url, "PING_SECONDS": "0.2"}) as found:
         yield found
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    """Return once it holds; fails after 5 seconds."""
-    deadline = time.monotonic() + 5
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def is_served(port: int) -> bool:

@@ -18,17 +18,11 @@ from sockets.connection import Limits
 from sockets.dialect import Dialect
 from sockets.websocket import WebSocket
 from tests.conftest import Account, Server, assert_error
+from tests.waiting import wait_until
 
 
 def seats_of(app: Flask) -> Seats:
     return app.extensions["realtime"].seats
-
-
-def wait_until(met: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 10
-    while not met():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def together(count: int, work: Callable[[int], None]) -> None:

@@ -2,7 +2,6 @@
 
 import random
 import threading
-import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +13,7 @@ from bus import Event
 from sockets import presence
 from sockets.presence import PRESENCE, Presence
 from tests.conftest import Account, Peer, Server
+from tests.waiting import wait_until
 
 LOBBY = {"roomId": "lobby"}
 
@@ -57,13 +57,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def names(users: dict[int, Any]) -> set[str]:
     return {peer["name"] for peer in list(users.values())}
-
-
-def wait_until(met: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not met():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def vanish(server: Server) -> None:

@@ -3,7 +3,6 @@ test_socketio_rooms.py."""
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,6 +26,7 @@ from tests.clients.talker import (
     put_away,
 )
 from tests.conftest import Account, Server
+from tests.waiting import wait_until
 
 pytestmark = UNTIDY
 
@@ -49,13 +49,6 @@ def dial(server: Server) -> Iterator[Callable[..., RawSocket]]:
     yield connect
     for raw in sockets:
         raw.sock.close()
-
-
-def wait_until(met: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not met():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def connections(server: Server) -> list[Any]:
