@@ -18,6 +18,7 @@ import auth
 import commands
 import errors
 import events
+import file_commands
 import logs
 import metrics
 import origins
@@ -26,6 +27,7 @@ import routes
 import sockets
 import storage
 import sync_commands
+import sync_counts
 from config import Settings, keep_secret
 from models import db, prepare_postgres, prepare_sqlite
 
@@ -85,6 +87,7 @@ def create_app(overrides: dict[str, Any] | None = None, serve: Serve = "app") ->
     set_up_database(app)
     logs.init_app(app)  # first before a request, last after it
     metrics.init_app(app, serve)
+    sync_counts.init_app(app)
     errors.init_app(app)
     auth.init_app(app)
     rate_limits.init_app(app)
@@ -94,6 +97,7 @@ def create_app(overrides: dict[str, Any] | None = None, serve: Serve = "app") ->
     set_up_headers(app)
     commands.init_app(app)
     sync_commands.init_app(app)
+    file_commands.init_app(app)
     add_routes(app, routes.everywhere)
     if serve != "socket":
         add_routes(app, routes.blueprints)

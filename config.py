@@ -13,6 +13,8 @@ from limits import parse_many
 from pydantic import AfterValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from file_types import type_named
+
 VERSION = "0.1.0"
 HOW_TO_MAKE_A_SECRET = 'python -c "import secrets; print(secrets.token_hex(32))"'
 HOW_TO_MAKE_A_KEY = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
@@ -60,7 +62,10 @@ class Settings(BaseSettings):
     CORS_ORIGINS: Words = Field(
         (), description="Origins, comma-separated, whose pages may call with credentials."
     )
-    STORAGE_URL: str = Field("uploads", description="Folder (or `file:///folder`) of uploads.")
+    STORAGE_URL: str = Field(
+        "uploads",
+        description="Where uploads lie: a folder, `file:///folder` or `s3://bucket/prefix`.",
+    )
     SQLITE_SYNCHRONOUS: Literal["FULL", "NORMAL"] = Field(
         "FULL", description="FULL: acknowledged data survives a power cut; NORMAL is faster."
     )
@@ -78,6 +83,23 @@ class Settings(BaseSettings):
     BCRYPT_ROUNDS: int = Field(12, ge=4, le=18, description="Cost of a password hash (log2).")
     MAX_BODY_BYTES: int = Field(10_000_000, ge=1, description="Largest JSON body, in bytes.")
     MAX_UPLOAD_BYTES: int = Field(5_000_000, ge=1, description="Largest uploaded file, in bytes.")
+    MAX_UPLOAD_FILES: int = Field(5, ge=1, description="Files of one upload.")
+    UPLOAD_TYPES: Words = Field(
+        ("jpeg", "jpg", "png", "gif", "pdf"),
+        description="What may be uploaded, by the ends of names, comma-separated.",
+    )
+    UPLOAD_HOURS: int = Field(
+        24, ge=1, description="How long a resumable upload may take, in hours."
+    )
+    MAX_IMAGE_PIXELS: int = Field(
+        50_000_000, ge=1, description="Largest picture; one that says it is larger is refused."
+    )
+    QUOTA_BYTES: int = Field(
+        1_000_000_000, ge=1, description="Bytes of one user's files, older versions too."
+    )
+    FILE_VERSIONS: int = Field(
+        0, ge=0, description="How many versions of a file are kept, this one too; 0: all."
+    )
     MAX_FRAME_BYTES: int = Field(1_000_000, ge=125, description="Largest chat message, in bytes.")
     SYNC_HORIZON_DAYS: int = Field(
         90, ge=1, description="How long `flask sync purge` waits for a replica, in days."
@@ -142,13 +164,22 @@ class Settings(BaseSettings):
         "", description="Opens /metrics to who sends it; empty: to callers on this machine alone."
     )
 
-    @field_validator("CORS_ORIGINS", mode="before")
+    @field_validator("CORS_ORIGINS", "UPLOAD_TYPES", mode="before")
     @classmethod
     def split_words(cls, value: Any) -> Any:
         """Read a comma-separated list."""
         if isinstance(value, str):
             return tuple(word.strip().rstrip("/") for word in value.split(",") if word.strip())
         return value
+
+    @field_validator("UPLOAD_TYPES")
+    @classmethod
+    def check_types(cls, ends: tuple[str, ...]) -> tuple[str, ...]:
+        """Of a type that is not known, nobody could tell whether it is what it says."""
+        ends = tuple(end.lower().lstrip(".") for end in ends)
+        if unknown := [end for end in ends if type_named(end) is None]:
+            raise ValueError(f"must be ends of names whose type is known, unlike {unknown[0]}")
+        return ends
 
     @field_validator("SECRET_KEY")
     @classmethod

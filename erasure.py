@@ -12,13 +12,17 @@ import channels
 from auth import end_sessions, note
 from bus import SESSIONS_ENDED
 from events import as_text, chunks, forget_topics, record_removal, record_withdrawal
+from files import delete_files, delete_uploads
 from models import (
     Collection,
     Comment,
     CrdtChannel,
     CrdtMember,
     CrdtPeer,
+    DeletedChannel,
     File,
+    FileShare,
+    Folder,
     Job,
     Member,
     Message,
@@ -32,8 +36,10 @@ from models import (
     Session,
     StoredEvent,
     Todo,
+    Upload,
     User,
     db,
+    lock_row,
     now,
     rows_of,
 )
@@ -50,8 +56,8 @@ OWN: tuple[Any, ...] = (  # in the order in which they point to each other
 )
 
 
-def erase(user: User, by: str) -> list[str]:
-    """Delete the account; returns the names of files, for the caller to delete after the commit."""
+def erase(user: User, by: str) -> None:
+    """Delete the account; the bytes of its files go after the commit."""
     note("deleted", user, by)
     end_sessions(user, "the account was deleted")
     forget_name(user)
@@ -62,12 +68,10 @@ def erase(user: User, by: str) -> list[str]:
     forget_collections(user)
     for table in OWN:
         db.session.execute(delete(table).where(table.user_id == user.id))
-    files = delete(File).where(File.user_id == user.id).returning(File.filename)
-    names = list(db.session.scalars(files))
+    forget_files(user)
     user.email = user.username = None
     user.name, user.role, user.password_hash = ERASED, "user", dummy_hash()
     user.is_active, user.deleted_at = False, now()
-    return names
 
 
 def forget_name(user: User) -> None:
@@ -90,6 +94,20 @@ def forget_name(user: User) -> None:
             db.session.execute(update(StoredEvent).where(there).values(data=changed))
 
 
+def forget_files(user: User) -> None:
+    """Take out files, folders and what was being uploaded, and leave what others shared."""
+    lock_row(user, "role")  # an upload that ends at this moment comes before, or is refused
+    delete_uploads(select(Upload).where(Upload.user_id == user.id))
+    for share in rows_of(select(FileShare).where(FileShare.user_id == user.id)):
+        db.session.delete(share)
+    db.session.flush()
+    delete_files(rows_of(select(File).where(File.user_id == user.id)))
+    folders = select(Folder).where(Folder.user_id == user.id)
+    for folder in rows_of(folders.order_by(Folder.path.desc())):
+        db.session.delete(folder)
+        db.session.flush()  # the deepest first
+
+
 def leave_rooms(user: User) -> None:
     """Give up all seats but those in direct rooms, which are named after both."""
     seats = select(Member).where(Member.user_id == user.id).order_by(Member.room_id)
@@ -107,8 +125,11 @@ def leave_rooms(user: User) -> None:
 
 def forget_channels(user: User) -> None:
     """Delete the sync channels of `user`, also those that are shared, and leave those of others."""
-    for channel in rows_of(select(CrdtChannel).where(CrdtChannel.owner_id == user.id)):
+    own = select(CrdtChannel).where(CrdtChannel.owner_id == user.id)
+    for channel in rows_of(own.order_by(CrdtChannel.name)):  # all lock them in this order
         channels.delete(channel)
+    kept = update(DeletedChannel).where(DeletedChannel.owner_id == user.id)
+    db.session.execute(kept.values(owner_id=None))
     for member in rows_of(select(CrdtMember).where(CrdtMember.user_id == user.id)):
         channels.remove_member(member)
     guest = update(CrdtPeer).where(CrdtPeer.user_id == user.id)
@@ -138,4 +159,5 @@ def forget_events(user: User) -> None:
     """
     db.session.execute(delete(Receipt).where(Receipt.owner == user.topic))
     db.session.execute(delete(Retained).where(Retained.audience == user.topic))
-    forget_topics([user.topic, Todo.topic_of(user)], SESSIONS_ENDED)
+    own = [one.topic_of(user) for one in (Todo, File, Folder)]
+    forget_topics([user.topic, *own], SESSIONS_ENDED)

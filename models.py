@@ -30,17 +30,20 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
     bindparam,
     case,
     cast,
     delete,
     event,
     exists,
+    false,
     func,
     insert,
     inspect,
     literal,
     null,
+    or_,
     select,
     true,
     update,
@@ -61,7 +64,15 @@ from sqlalchemy.orm import (
 )
 
 from errors import WharfError, bad_request, forbidden, not_found, unauthorized
-from json_data import Field, check_by_schema, check_json, field_of, is_cell, texts_of
+from json_data import (
+    Field,
+    cells_of,
+    check_by_schema,
+    check_cell,
+    check_json,
+    field_of,
+    texts_of,
+)
 from validation import RequiredLine, adapter
 
 
@@ -223,6 +234,13 @@ class User(db.Model):
     def may(self, resource: str, action: str) -> bool:
         """Whether the role of this user allows `action` on `resource`."""
         return is_allowed(self.role, resource, action)
+
+    def hold(self) -> None:
+        """Let nobody else change what this user has of files until the commit; raises 401."""
+        known = (User.id == self.id) & User.deleted_at.is_(None)
+        held = update(User).where(known).values(role=User.role).returning(User.id)
+        if db.session.scalar(held, execution_options={"synchronize_session": False}) is None:
+            raise unauthorized("There is no such account any longer")
 
     def permissions(self) -> list[dict[str, str]]:
         """What the role allows, as pages read it."""
@@ -496,7 +514,7 @@ class Record:
     MAX_ITEMS = 1000  # in one answer
     IS_SHORT = True  # or it is listed to streams that ask for it by name alone
     IS_NOUN = True  # watched by the name of its table
-    OPEN = ""  # the setting that lets callers without account hear of changes; always without
+    OPEN: bool | str = True  # to callers without account too, or the setting that says so
     SYNCED: dict[str, tuple[Any, Any]] = {}
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -1131,17 +1149,21 @@ class Collection(db.Model):
     def clean_cell(self, cid: str, value: Any) -> Any:
         """What a cell means to an item; raises 400."""
         check_json({cid: value})
-        check_by_schema(self.schema, {cid: value})
+        check_cell(self.schema, cid, value)
         return value
 
     def blank(self, cid: str) -> None:
         """Nothing stands in for a wrong value."""
 
     def make_synced(self, user: User, pk: str, values: dict[str, Any]) -> "Item":
-        """A new item of these cells; raises 413."""
+        """A new item of these cells, under the key of its row if it may have that; raises 413."""
         self.lock()
-        key = pk if Item.KEY.fullmatch(pk) else None
+        key = pk if Item.is_key(pk) and not self.has(pk) else None
         return Item.make(user, collection=self, id=key, data=values)
+
+    def has(self, key: str) -> bool:
+        """Whether it has an item of this key."""
+        return db.session.scalar(self.keys().where(Item.key == key)) is not None
 
     def synced_rows(self, user_id: int) -> Select[Any]:
         """All its items."""
@@ -1179,6 +1201,7 @@ class Item(Record, db.Model):
     MOST_CHARACTERS = 100_000  # as JSON
     KEPT = {"id", "created_at", "updated_at", "createdAt", "updatedAt"}  # what the house says
     KEY = re.compile(r"[A-Za-z0-9_:@~+=-]{1,100}")
+    TAKEN = {"batch", "settings"}  # addresses of their own
 
     collection_id: Mapped[int] = mapped_column(ForeignKey("collections.id"))
     key: Mapped[str]
@@ -1190,6 +1213,11 @@ class Item(Record, db.Model):
     def noun(cls) -> str:
         """What the error of a missing one says."""
         return "item"
+
+    @classmethod
+    def is_key(cls, text: str) -> bool:
+        """Whether an item may be called so."""
+        return cls.KEY.fullmatch(text) is not None and text not in cls.TAKEN
 
     @classmethod
     def make(cls, user: User | None, **fields: Any) -> Any:
@@ -1247,9 +1275,8 @@ class Item(Record, db.Model):
         return (shelf.owner_id, shelf.name) if shelf.is_synced else None
 
     def cells(self) -> dict[str, Any]:
-        """Its fields that hold one value; objects and lists are not in the channel."""
-        fields = self.data.items()
-        return {name: value for name, value in fields if is_cell(name, value)}
+        """Its fields; those that hold an object or a list are null in the channel."""
+        return cells_of(self.data)
 
     def change_synced(self, values: dict[str, Any]) -> None:
         """Take what cells say."""
@@ -1279,7 +1306,7 @@ class Items:
     ORDER = Item.ORDER
     MAX_ITEMS = Item.MAX_ITEMS
     IS_SHORT = False
-    OPEN = ""
+    OPEN = True
 
     @classmethod
     def named(cls, word: str, user: User | None) -> "Items":
@@ -1338,8 +1365,8 @@ class Items:
 
     @staticmethod
     def parse_id(item_id: str | int) -> str:
-        """An id as items show it."""
-        return str(item_id)
+        """An id as items show it; empty for one that no item can have."""
+        return str(item_id) if Item.KEY.fullmatch(str(item_id)) else ""
 
     def visible_to(self, user: User | None) -> Select[Any]:
         """All of them, while access is what it was."""
@@ -1366,14 +1393,14 @@ class Items:
             raise not_found("collection")
         return collection
 
-    @staticmethod
-    def identified(ids: Iterable[str]) -> Any:
+    @classmethod
+    def identified(cls, ids: Iterable[str]) -> Any:
         """The condition that an item has one of these ids."""
-        return Item.key.in_(ids)
+        return Item.key.in_(map(cls.parse_id, ids))
 
     def find(self, item_id: str | int, user: User | None) -> Item | None:
         """The item of this id."""
-        return db.session.scalar(self.visible_to(user).where(Item.key == str(item_id)))
+        return db.session.scalar(self.visible_to(user).where(Item.key == self.parse_id(item_id)))
 
     def load(self, item_id: str | int, user: User | None) -> Item:
         """The item of this id; raises 404."""
@@ -1857,54 +1884,469 @@ def make_member(dialect: str) -> Any:
     return added.returning(table.c.user_id)
 
 
-class File(db.Model):
-    """An uploaded file; its bytes lie in storage.py under `filename`, a name of ours."""
+def discard(names: Iterable[str]) -> None:
+    """Have these bytes deleted after the commit of the current transaction (storage.py)."""
+    db.session.info.setdefault("unneeded", []).extend(names)
 
-    __tablename__ = "files"
-    LISTED = {"id", "filename", "original_name", "mimetype", "size", "created_at"}
-    SEARCHED = ("original_name",)
+
+class Blob(db.Model):
+    """Bytes in storage.py under `name`, a name of ours: once for all files that have the same.
+
+    There as long as a version of a file needs them. `sha256` is in hex; None for those that were
+    stored before it was kept.
+    """
+
+    __tablename__ = "blobs"
 
     id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    sha256: Mapped[str | None] = mapped_column(unique=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+
+    @classmethod
+    def of(cls, name: str, sha256: str, size: int) -> "Blob":
+        """The bytes with this digest, held until the commit: those there are, or these."""
+        new = upsert(cls).values(name=name, sha256=sha256, size=size)
+        same: dict[str, Any] = {"index_elements": ["sha256"], "set_": {"size": size}}
+        stored = new.on_conflict_do_update(**same).returning(cls)
+        return db.session.scalars(stored, execution_options={"populate_existing": True}).one()
+
+    @classmethod
+    def release(cls, ids: Iterable[int]) -> None:
+        """Take out those of these that no version needs; their bytes go after the commit."""
+        some = cls.id.in_(set(ids))
+        locked = select(cls.id).where(some).order_by(cls.id).with_for_update()
+        db.session.execute(locked)  # or who finds the same bytes at this moment is left with none
+        needed = exists().where(FileVersion.blob_id == cls.id)
+        gone = db.session.scalars(delete(cls).where(some, ~needed).returning(cls.name)).all()
+        for name in gone:
+            discard([name, *(cls.thumbnail_of(name, size) for size in File.SIZES)])
+
+    @staticmethod
+    def thumbnail_of(name: str, size: str) -> str:
+        """What the thumbnail in this size of the bytes `name` is called in storage.py."""
+        return f"{name}.{size}.webp"
+
+
+class Folder(Record, db.Model):
+    """A folder of its user's files; `path` is `/` and the names from the top, with `/` between."""
+
+    __tablename__ = "folders"
+    LISTED = Record.LISTED | {"name", "path", "parent_id"}
+    SEARCHED = ("name",)
+    ORDER = ("path",)
+    OPEN = False
+    MOST = 1000  # of one user
+    LONGEST = 1000  # characters of a path
+    __table_args__ = (UniqueConstraint("user_id", "path"),)
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("folders.id"), index=True)
+    name: Mapped[str]
+    path: Mapped[str]
+
+    @classmethod
+    @per_viewer
+    def visible_to(cls, user: User | None) -> Select[Any]:
+        """The folders of `user`."""
+        return select(cls).where(cls.user_id == (user.id if user else 0))
+
+    @classmethod
+    def topic_of(cls, user: User | None) -> str:
+        """Where the changes are told of this user's folders."""
+        return f"folders:{user.id if user else 0}"
+
+    @property
+    def topic(self) -> str:
+        """Where changes of this folder are told."""
+        return f"folders:{self.user_id}"
+
+    @classmethod
+    def make(cls, user: User | None, **fields: Any) -> Any:
+        """A new folder of `user`; raises 400, and 409 for a name that is taken or too many."""
+        assert user
+        user.hold()
+        if count_rows(cls.visible_to(user), cls.MOST) == cls.MOST:
+            raise WharfError(409, f"{cls.MOST} folders are enough", "too_many")
+        return super().make(user, user_id=user.id, **{"parent_id": None} | fields)
+
+    def change(self, **fields: Any) -> None:
+        """Take name and place; what is below goes along. Raises 400 and 409."""
+        super().change(**fields)
+        above = select(Folder.path).where(Folder.user_id == self.user_id)
+        place = db.session.scalar(above.where(Folder.id == self.parent_id)) or ""
+        if self.parent_id and (not place or f"{place}/".startswith(f"{self.path}/")):
+            text = "ParentId must be that of another folder of yours, not below this one"
+            raise bad_request(text, {"parentId": [text]})
+        self.move(f"{place}/{self.name}")
+
+    def move(self, path: str) -> None:
+        """Have this path, and what is below along with it; raises 400 and 409."""
+        same = select(Folder.id).where(Folder.user_id == self.user_id, Folder.path == path)
+        if db.session.scalar(same) not in (None, self.id):
+            raise name_taken()
+        old, below = self.path or path, self.below()
+        longest = db.session.scalar(select(func.max(func.length(Folder.path))).where(below))
+        if len(path) + max(0, (longest or 0) - len(old)) > self.LONGEST:
+            text = f"A path has {self.LONGEST} characters at most"
+            raise bad_request(text, {"name": [text]})
+        if path != old:
+            moved = literal(path) + func.substr(Folder.path, len(old) + 1)
+            options = {"synchronize_session": False}
+            below_too = update(Folder).where(below).values(path=moved)
+            db.session.execute(below_too, execution_options=options)
+        self.path = path
+
+    def below(self) -> Any:
+        """The condition that a folder is below this one."""
+        down = Folder.path.startswith(f"{self.path}/", autoescape=True)
+        return and_(Folder.user_id == self.user_id, down)
+
+    def tree(self) -> "Select[tuple[Folder]]":
+        """This folder and all below it, the deepest first."""
+        some = or_(Folder.id == self.id, self.below())
+        return select(Folder).where(some).order_by(Folder.path.desc())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The folder as its user reads it."""
+        facts = {"name": self.name, "path": self.path, "parentId": self.parent_id}
+        return {**super().to_dict(), **facts}
+
+
+def name_taken() -> WharfError:
+    """409: a folder has no two of one name."""
+    return WharfError(409, "There is one of this name already", "name_taken")
+
+
+class FileVersion(db.Model):
+    """What a file was or is; the public name `filename` leads to these bytes as long as it is."""
+
+    __tablename__ = "file_versions"
+    LISTED = {"id", "number", "created_at"}
+    __table_args__ = (UniqueConstraint("file_id", "number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    file_id: Mapped[int] = mapped_column(ForeignKey("files.id"))
+    number: Mapped[int]
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    blob_id: Mapped[int] = mapped_column(ForeignKey("blobs.id"), index=True)
+    filename: Mapped[str] = mapped_column(unique=True)
+    mimetype: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    blob: Mapped[Blob] = relationship(lazy="joined", innerjoin=True)
+    file: Mapped["File"] = relationship(innerjoin=True)
+
+    @classmethod
+    def load_public(cls, filename: str) -> "FileVersion":
+        """The version of this public name, for whoever knows it; raises 404."""
+        known = cls.filename == filename.replace("\0", "/")  # no name of ours
+        version = db.session.scalar(select(cls).where(known).options(joinedload(cls.file)))
+        if version is None:
+            raise not_found("file")
+        return version
+
+    def to_dict(self) -> dict[str, Any]:
+        """The version as those read it who may read the file."""
+        return {
+            "id": self.id,
+            "version": self.number,
+            "userId": self.user_id,
+            "filename": self.filename,
+            "url": f"/uploads/{quote(self.filename)}",
+            "mimetype": self.mimetype,
+            "size": self.blob.size,
+            "sha256": self.blob.sha256,
+            "createdAt": iso(self.created_at),
+        }
+
+
+class File(Record, db.Model):
+    """An uploaded file, as it is now: `filename`, `mimetype`, `size` and `sha256` are those of its
+    version number `version`."""
+
+    __tablename__ = "files"
+    LISTED = Record.LISTED | {
+        *("filename", "original_name", "mimetype", "size", "folder_id", "user_id", "version")
+    }
+    SEARCHED = ("original_name",)
+    OPEN = False
+    SIZES: ClassVar[dict[str, int]] = {"small": 128, "medium": 512, "large": 1024}  # of thumbnails
+    DRAWN = {"image/jpeg", "image/png", "image/gif", "image/webp"}  # that have thumbnails
+    __table_args__ = (Index("files_named", "user_id", "folder_id", "original_name"),)
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    folder_id: Mapped[int | None] = mapped_column(ForeignKey("folders.id"), index=True)
     filename: Mapped[str] = mapped_column(unique=True)
     original_name: Mapped[str]
     mimetype: Mapped[str]
     size: Mapped[int] = mapped_column(BigInteger)
-    created_at: Mapped[datetime] = mapped_column(default=now)
+    sha256: Mapped[str | None]
+    version: Mapped[int] = mapped_column(default=1)
+    details: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    shares: Mapped[list["FileShare"]] = relationship(lazy="selectin", order_by="FileShare.id")
 
     @classmethod
-    def owned_by(cls, user: User) -> "Select[tuple[File]]":
-        """The files `user` uploaded."""
-        return select(cls).where(cls.user_id == user.id)
+    @per_viewer
+    def visible_to(cls, user: User | None) -> Select[Any]:
+        """The files of `user`, and those shared with them."""
+        user_id = user.id if user else 0
+        shared = select(FileShare.file_id).where(FileShare.user_id == user_id)
+        return select(cls).where(or_(cls.user_id == user_id, cls.id.in_(shared)))
 
     @classmethod
-    def load(cls, file_id: str | int, user: User) -> "File":
-        """The file, if `user` may read it; raises 404."""
-        file = db.session.scalar(cls.owned_by(user).where(cls.id == parse_id(file_id)))
-        if file is None:
-            raise not_found("file")
-        return file
+    def in_folder(cls, words: Sequence[str]) -> Any:
+        """The condition that a file lies in one of these folders, by id; `root` is in none."""
+        nowhere = cls.folder_id.is_(None) if "root" in words else false()
+        return or_(nowhere, cls.folder_id.in_({parse_id(word) for word in words} - {None}))
 
     @classmethod
-    def load_public(cls, filename: str) -> "File":
-        """The file of this stored name, for whoever knows it; raises 404."""
-        wanted = select(cls).where(cls.filename == filename.replace("\0", "/"))  # no name of ours
-        file = db.session.scalar(wanted)
-        if file is None:
-            raise not_found("file")
-        return file
+    def topic_of(cls, user: User | None) -> str:
+        """Where the changes are told of the files that `user` may read."""
+        return f"files:{user.id if user else 0}"
+
+    @property
+    def topic(self) -> str:
+        """Where changes of this file are told to its owner."""
+        return f"files:{self.user_id}"
+
+    def told_on(self) -> list[tuple[str, str]]:
+        """The topics of its owner and of all it is shared with."""
+        readers = [self.user_id, *(share.user_id for share in self.shares)]
+        return [(f"files:{user_id}", "files") for user_id in readers]
+
+    @classmethod
+    def named(cls, user_id: int, folder_id: int | None, name: str) -> Any:
+        """The file of this name in a folder, None when there is none; call User.hold before."""
+        place = cls.folder_id.is_(None) if folder_id is None else cls.folder_id == folder_id
+        same = select(cls).where(cls.user_id == user_id, place, cls.original_name == name)
+        return db.session.scalars(same.order_by(cls.id.desc()).limit(1)).first()
+
+    def require_owner(self, user: User | None) -> None:
+        """Raise 403 for anybody but its owner."""
+        if user is None or user.id != self.user_id:
+            raise forbidden()
+
+    def require_change(self, user: User | None) -> None:
+        """Raise 403 for who may only read it."""
+        writers = {share.user_id for share in self.shares if share.mode == "write"}
+        if user is None or user.id not in writers | {self.user_id}:
+            raise forbidden()
+
+    def require_removal(self, user: User | None) -> None:
+        """Raise 403 for anybody but its owner."""
+        self.require_owner(user)
+
+    def change(self, **fields: Any) -> None:
+        """Take name and folder; raises 400 for no folder of the owner's, 409 for a taken name."""
+        folder_id = fields.get("folder_id", self.folder_id)
+        known = select(Folder.id).where(Folder.id == folder_id, Folder.user_id == self.user_id)
+        if folder_id is not None and db.session.scalar(known) is None:
+            raise no_folder()
+        name = fields.get("original_name", self.original_name)
+        if self.named(self.user_id, folder_id, name) not in (None, self):
+            raise name_taken()
+        super().change(**fields)
+
+    @classmethod
+    def begin(cls, user: User, folder_id: int | None, name: str) -> "File":
+        """A file of `user` that has no version yet."""
+        place: dict[str, Any] = {"folder_id": folder_id, "original_name": name, "shares": []}
+        moment = now()
+        return cls(user_id=user.id, created_at=moment, updated_at=moment, **place)
+
+    def add_version(self, blob: Blob, mimetype: str, user: User, name: str) -> None:
+        """Have these bytes from now on, under the public name `name`."""
+        last = select(func.max(FileVersion.number)).where(FileVersion.file_id == self.id)
+        self.version = (db.session.scalar(last) or 0) + 1
+        if self.id:
+            self.updated_at = now()
+        self.filename, self.mimetype = name, mimetype
+        self.size, self.sha256 = blob.size, blob.sha256
+        facts = {"number": self.version, "filename": name, "mimetype": mimetype}
+        db.session.add(FileVersion(file=self, user_id=user.id, blob=blob, **facts))
+        db.session.flush()
+
+    def versions(self) -> "Select[tuple[FileVersion]]":
+        """All versions, this one too."""
+        return select(FileVersion).where(FileVersion.file_id == self.id)
+
+    def load_version(self, number: str | int) -> FileVersion:
+        """The version of this number; raises 404."""
+        known = self.versions().where(FileVersion.number == parse_id(number))
+        version: FileVersion | None = db.session.scalar(known)
+        if version is None:
+            raise not_found("version")
+        return version
+
+    def prune(self, most: int) -> None:
+        """Keep the newest `most` versions; all when 0."""
+        old = self.versions().order_by(FileVersion.number.desc()).offset(most)
+        if most and (gone := rows_of(old)):
+            for version in gone:
+                db.session.delete(version)
+            db.session.flush()
+            Blob.release(version.blob_id for version in gone)
+
+    def delete(self) -> None:
+        """Take the file out with its versions, shares and links."""
+        self.delete_all([self.id])
+
+    @classmethod
+    def delete_all(cls, ids: Sequence[int]) -> None:
+        """Take these files out, with all that belongs to them."""
+        some = FileVersion.file_id.in_(ids)
+        blobs = set(
+            db.session.scalars(delete(FileVersion).where(some).returning(FileVersion.blob_id))
+        )
+        for table in (FileShare, FileLink):
+            db.session.execute(delete(table).where(table.file_id.in_(ids)))
+        db.session.execute(delete(Upload).where(Upload.file_id.in_(ids)))
+        db.session.execute(delete(cls).where(cls.id.in_(ids)))
+        Blob.release(blobs)
 
     def to_dict(self) -> dict[str, Any]:
-        """What upload components read (docs/frontends/larc.md)."""
+        """What upload components and the page read (docs/files.md)."""
+        url = f"/uploads/{quote(self.filename)}"
+        drawn = self.SIZES if self.mimetype in self.DRAWN else {}
         return {
-            "id": self.id,
+            **super().to_dict(),
             "filename": self.filename,
-            "url": f"/uploads/{quote(self.filename)}",
+            "url": url,
             "originalName": self.original_name,
             "mimetype": self.mimetype,
             "size": self.size,
+            "sha256": self.sha256,
+            "version": self.version,
+            "folderId": self.folder_id,
+            "userId": self.user_id,
+            "metadata": self.details,
+            "sharedWith": [{"userId": one.user_id, "mode": one.mode} for one in self.shares],
+            "thumbnails": {size: f"{url}/{size}" for size in drawn},
+        }
+
+
+File.RELATED = {"folder": File.in_folder}
+
+
+def no_folder() -> WharfError:
+    """400: the folder is not there, or another's."""
+    text = "FolderId must be that of a folder of yours"
+    return bad_request(text, {"folderId": [text]})
+
+
+class FileShare(db.Model):
+    """Somebody a file is shared with, to read it or to write it too."""
+
+    __tablename__ = "file_shares"
+    LISTED = {"id", "user_id", "mode"}
+    __table_args__ = (UniqueConstraint("file_id", "user_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    file_id: Mapped[int] = mapped_column(ForeignKey("files.id"))
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    mode: Mapped[str] = mapped_column(default="read")
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    user: Mapped[User] = relationship(lazy="joined", innerjoin=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The share with its reader's name, which events do not tell: it may change."""
+        return {"userId": self.user_id, "name": self.user.name, "mode": self.mode}
+
+
+class FileLink(db.Model):
+    """A way to a file for whoever has it, signed by routes/file_links.py, until it ends."""
+
+    __tablename__ = "file_links"
+    LISTED = {"id", "expires_at", "created_at"}
+    MOST = 100  # of one file
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    file_id: Mapped[int] = mapped_column(ForeignKey("files.id"), index=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    expires_at: Mapped[datetime]
+    max_downloads: Mapped[int | None]
+    downloads: Mapped[int] = mapped_column(default=0)
+    password_hash: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    file: Mapped[File] = relationship(lazy="joined", innerjoin=True)
+
+    @classmethod
+    def good(cls) -> Any:
+        """The condition that a link leads somewhere still."""
+        left = or_(cls.max_downloads.is_(None), cls.downloads < cls.max_downloads)
+        return and_(cls.expires_at > now(), left)
+
+    def use(self) -> bool:
+        """Count a download; False when none is left, whoever else counts at this moment."""
+        counted = update(FileLink).where(FileLink.id == self.id, self.good())
+        counted = counted.values(downloads=FileLink.downloads + 1).returning(FileLink.id)
+        return db.session.scalar(counted) is not None
+
+    def to_dict(self, url: str) -> dict[str, Any]:
+        """The link as the owner of the file reads it."""
+        return {
+            "id": self.id,
+            "url": url,
+            "expiresAt": iso(self.expires_at),
+            "maxDownloads": self.max_downloads,
+            "downloads": self.downloads,
+            "hasPassword": self.password_hash is not None,
             "createdAt": iso(self.created_at),
         }
+
+
+class Upload(db.Model):
+    """A resumable upload under way (docs/files.md#resumable-uploads).
+
+    `parts` are [name in storage, size in bytes] in order, `offset` the sum of their sizes. Once
+    all is there it is the file `file_id`, and `parts` is empty.
+    """
+
+    __tablename__ = "uploads"
+    MOST = 100  # of one user at once
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    file_id: Mapped[int | None] = mapped_column(ForeignKey("files.id"), index=True)
+    folder_id: Mapped[int | None] = mapped_column(ForeignKey("folders.id"), index=True)
+    original_name: Mapped[str]
+    mimetype: Mapped[str]
+    metadata_header: Mapped[str] = mapped_column(Text, default="")
+    length: Mapped[int] = mapped_column(BigInteger)
+    offset: Mapped[int] = mapped_column(BigInteger, default=0)
+    parts: Mapped[Any] = mapped_column(JSON, default=list)
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    @classmethod
+    def find(cls, upload_id: str, user: User) -> "Upload | None":
+        """The upload of `user`, None when there is none."""
+        known = select(cls).where(cls.id == upload_id.replace("\0", "/"), cls.user_id == user.id)
+        upload: Upload | None = db.session.scalar(known)
+        return upload
+
+    @classmethod
+    def expired(cls) -> "Select[tuple[Upload]]":
+        """Those whose time is over."""
+        return select(cls).where(cls.expires_at <= now())
+
+    def advance(self, parts: Sequence[Sequence[Any]]) -> bool:
+        """Add these parts; False when another was quicker."""
+        more = sum(size for _, size in parts)
+        there = (Upload.id == self.id, Upload.offset == self.offset)
+        values = {"offset": self.offset + more, "parts": [*self.parts, *parts]}
+        moved = update(Upload).where(*there).values(values).returning(Upload.id)
+        return db.session.scalar(moved) is not None
+
+    def release(self) -> None:
+        """Forget the parts; their bytes go after the commit."""
+        discard(name for name, _ in self.parts)
+        self.parts = []
+
+    def delete(self) -> None:
+        """Give it up with what arrived of it."""
+        self.release()
+        db.session.delete(self)
 
 
 class Job(db.Model):
@@ -2313,12 +2755,14 @@ class CrdtChannel(db.Model):
         if user:
             # Who counts the same at this moment waits, and who writes a row of this user's.
             db.session.execute(select(User.id).where(User.id == user.id).with_for_update())
-            own = select(literal(1)).where(cls.owner_id == user.id)
-            if count_rows(own, cls.MOST) == cls.MOST:
+            own = cls.own_name(user.id)  # has its place whatever else there is
+            others = select(literal(1)).where(cls.owner_id == user.id, cls.name != own)
+            if key != own and count_rows(others, cls.MOST) == cls.MOST:
                 raise WharfError(409, f"{cls.MOST} channels are enough", "too_many")
         values = {"name": key, "owner_id": user.id if user else None, "created_at": now(), **facts}
         values |= {"crdt_site_id": secrets.token_hex(16), "crdt_db_version": 0}
         db.session.execute(upsert(cls).values(values).on_conflict_do_nothing())
+        DeletedChannel.refuse(key)  # now: who deletes it at this moment is waited for
         return db.session.get_one(cls, key)
 
     def role_of(self, user: User | None) -> str | None:
@@ -2371,6 +2815,8 @@ class CrdtChannel(db.Model):
         for table in (CrdtRow, CrdtChange, CrdtPeer, CrdtMember, CrdtInvite):
             db.session.execute(delete(table).where(table.channel == self.name))
         db.session.delete(self)
+        if not self.name.startswith("user:"):  # nobody else can have that anyway
+            DeletedChannel.keep(self.name, self.owner_id)
 
     @property
     def topic(self) -> str:
@@ -2399,6 +2845,38 @@ class CrdtChannel(db.Model):
             "created_at": created,
             "createdAt": created,
         }
+
+
+class DeletedChannel(db.Model):
+    """The name of a channel that was deleted: for a month only its owner may make it again.
+
+    Replicas that come back would otherwise be the first visitors of a channel of their own.
+    """
+
+    __tablename__ = "crdt_deleted_channels"
+    LIFE = timedelta(days=30)
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    owner_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"), index=True)
+    deleted_at: Mapped[datetime] = mapped_column(default=now, index=True)
+
+    @classmethod
+    def keep(cls, name: str, owner_id: int | None) -> None:
+        """Keep a name from others; those past their time are let go."""
+        db.session.execute(delete(cls).where(cls.deleted_at < now() - cls.LIFE))
+        db.session.add(cls(name=name, owner_id=owner_id))
+
+    @classmethod
+    def refuse(cls, name: str) -> None:
+        """Raise 409 for a name that is kept."""
+        kept = db.session.get(cls, name)
+        if kept and kept.deleted_at > now() - cls.LIFE:
+            raise WharfError(409, "This channel was deleted", "channel_deleted")
+
+    @classmethod
+    def let_go(cls, name: str, owner_id: int) -> None:
+        """Its owner makes the channel again."""
+        db.session.execute(delete(cls).where(cls.name == name, cls.owner_id == owner_id))
 
 
 class CrdtMember(db.Model):

@@ -31,13 +31,13 @@ RULE_PART = re.compile(r"<(?:(\w+):)?(\w+)>")
 SHAPES = {name: one for name, one in vars(shapes).items() if is_typeddict(one)}
 TOTAL = {"$ref": "#/components/headers/X-Total-Count"}
 LINK = {"$ref": "#/components/headers/Link"}
-# Pages, their files, and Socket.IO, whose packets are no operations.
+# Pages, their files, and what has a document of its own: Socket.IO, and resumable uploads by tus.
 LEFT_OUT = {"static", "pages.show_page", "api_docs.show_page", "api_docs.show_asset"}
-LEFT_OUT_BLUEPRINTS = {"socketio"}
+LEFT_OUT_BLUEPRINTS = {"socketio", "tus"}
 UNSAFE = {"POST", "PUT", "PATCH", "DELETE"}
 MAY_CALL = {"current_caller", "current_user", "current_session", "leaving_session", "speaker"}
 SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"cookie": []}]
-FAILURES = (400, 401, 403, 404, 409, 412, 413, 415, 416, 429, 503)
+FAILURES = (400, 401, 403, 404, 409, 410, 412, 413, 415, 416, 429, 503, 507)
 LIST_WORDS = {
     "page": "Which page, from 1; with this, a size, a cursor or `start` the answer is a page",
     "limit": "How many items a page has",
@@ -289,7 +289,7 @@ class Operation:
         if status >= 400 and status not in known.others:
             return {"$ref": f"#/components/responses/{status}"}
         found: dict[str, Any] = {"description": HTTPStatus(status).phrase}
-        if status in (204, 304):
+        if status in (204, 303, 304):
             return found
         if known.lists is not None:
             page: Any = shapes.Page

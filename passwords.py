@@ -69,17 +69,21 @@ def check_password(user: User | None, password: str) -> bool:
     The caller commits: until then a change of the password waits, and afterwards ends what begins
     here. A hash made under another BCRYPT_ROUNDS is replaced.
     """
-    secret = to_bytes(password)
     stored = user.password_hash if user else dummy_hash()
-    right = bcrypt.checkpw(secret[:MAX_BYTES], stored.encode()) and len(secret) <= MAX_BYTES
-    if user is None or not right:
+    if not matches(stored, password) or user is None:
         return False
     fresh = stored
     if not stored.startswith(dummy_hash()[:7]):
-        fresh = bcrypt.hashpw(secret, bcrypt.gensalt(rounds())).decode()
+        fresh = bcrypt.hashpw(to_bytes(password), bcrypt.gensalt(rounds())).decode()
     same = (User.id == user.id) & (User.password_hash == stored) & User.is_active  # by now, too
     statement = update(User).where(same).values(password_hash=fresh).returning(User.id)
     return db.session.scalar(statement) is not None
+
+
+def matches(stored: str, password: str) -> bool:
+    """Whether this is the hash of this password."""
+    secret = to_bytes(password)
+    return bcrypt.checkpw(secret[:MAX_BYTES], stored.encode()) and len(secret) <= MAX_BYTES
 
 
 def to_bytes(password: str) -> bytes:

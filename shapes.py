@@ -489,16 +489,74 @@ class Member(TypedDict):
 # The rest
 
 
-class File(TypedDict):
-    """An uploaded file."""
+class FileShare(TypedDict):
+    """Somebody a file is shared with, to read it or to write it too."""
 
-    id: int
+    userId: int
+    mode: Literal["read", "write"]
+
+
+class FileReader(FileShare):
+    """The same, with their name."""
+
+    name: str
+
+
+class File(Record):
+    """An uploaded file as it is now; `size` in bytes, `sha256` in hex."""
+
     filename: str
     url: str
     originalName: str
     mimetype: str
     size: int
+    sha256: str | None
+    version: int
+    folderId: int | None
+    userId: int
+    metadata: Any
+    sharedWith: list[FileShare]
+    thumbnails: dict[str, str]
+
+
+class Uploaded(File):
+    """The first file of an upload, and all of them."""
+
+    files: list[File]
+
+
+class FileVersion(TypedDict):
+    """What a file was or is; `size` in bytes, `sha256` in hex."""
+
+    id: int
+    version: int
+    userId: int
+    filename: str
+    url: str
+    mimetype: str
+    size: int
+    sha256: str | None
     createdAt: str
+
+
+class FileLink(TypedDict):
+    """A link that leads to a file until it ends."""
+
+    id: int
+    url: str
+    expiresAt: str
+    maxDownloads: int | None
+    downloads: int
+    hasPassword: bool
+    createdAt: str
+
+
+class Folder(Record):
+    """A folder; `path` is the names from the top."""
+
+    name: str
+    path: str
+    parentId: int | None
 
 
 class Job(TypedDict):
@@ -579,9 +637,11 @@ class Told(TypedDict):
 
 
 class PageSettings(TypedDict):
-    """Where the sockets are; empty for the page's own origin."""
+    """Where the sockets are, empty for the page's own origin; what may be uploaded."""
 
     socketUrl: str
+    uploadTypes: list[str]
+    maxUploadBytes: int
 
 
 class Checks(TypedDict):

@@ -15,7 +15,7 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
 )
-from pydantic_core import ErrorDetails, from_json
+from pydantic_core import ErrorDetails, from_json, to_json
 
 from errors import WharfError, bad_request
 
@@ -108,10 +108,16 @@ def parse_json(text: str | bytes) -> Any:
     try:
         value = from_json(text, allow_inf_nan=False)
         if (VAST if isinstance(text, str) else VAST_BYTES).search(text):  # type: ignore[arg-type]
-            json.dumps(value, allow_nan=False)  # 1e999 was read as Infinity, which is not JSON
+            refuse_infinity(value)
     except ValueError:
         raise bad_request("This is not valid JSON", code="invalid_json") from None
     return value
+
+
+def refuse_infinity(value: Any) -> None:
+    """1e999 is read as Infinity, which is not JSON; raises ValueError."""
+    if b"Infinity" in to_json(value, inf_nan_mode="constants"):  # a number, or within a text
+        json.dumps(value, allow_nan=False)
 
 
 def parse_object(text: str | bytes) -> dict[str, Any]:

@@ -1,131 +1,75 @@
-"""Files: upload, list, download (docs/frontends/larc.md)."""
+"""Files: list, read, rename, move and delete (docs/files.md)."""
 
-from pathlib import PurePath
+from typing import Annotated
 
-from flask import Blueprint, Response, current_app, g, request, send_file
-from werkzeug.datastructures import FileStorage
+from flask import Blueprint, Response, current_app
+from pydantic import AfterValidator, AliasChoices, Field
 
-import rate_limits
 import shapes
-from auth import signed_in
-from errors import WharfError, bad_request, not_found
+from auth import require_user
+from errors import bad_request
+from file_types import check_name, clean_name
 from models import File, User, db
 from openapi import answers
-from routes.lists import answer_list
-from routes.rest import answer
-from storage import TooLarge, get_storage
-from validation import Input
+from routes.nouns import Noun, change
+from routes.rest import parse_body, saved
+from validation import Input, RequiredName
 
-bp = Blueprint("files", __name__)
-
-TYPES = {
-    "jpg": ("image/jpeg", b"\xff\xd8\xff"),
-    "jpeg": ("image/jpeg", b"\xff\xd8\xff"),
-    "png": ("image/png", b"\x89PNG\r\n\x1a\n"),
-    "gif": ("image/gif", b"GIF8"),
-    "pdf": ("application/pdf", b"%PDF-"),
-}
-MEDIA = tuple(sorted({mimetype for mimetype, _ in TYPES.values()}))
-SENT = (200, 206, 416)  # a part of a file, where one is asked for
-FORM_OVERHEAD = 100_000  # bytes a multipart body may have beside the file itself
+bp = Blueprint("files", __name__, url_prefix="/api/files")
 
 
-class Upload(Input):
-    """The multipart part `file`."""
-
-    file: bytes
-
-
-@bp.post("/api/upload")
-@answers(shapes.File, 415, body=Upload, reads="multipart/form-data")
-@signed_in
-def upload_file() -> Response:
-    """Keep the multipart part `file`: 200 with its id and url; 400, 413 or 415."""
-    rate_limits.count("UPLOAD_LIMIT", f"user {g.user.id}")
-    part = uploaded_part()
-    suffix, mimetype = check_type(part)
-    storage = get_storage()
-    name, size = storage.save(part.stream, suffix, current_app.config["MAX_UPLOAD_BYTES"])
-    file = File(user_id=g.user.id, filename=name, mimetype=mimetype, size=size)
-    file.original_name = clean_name(part.filename or name)
-    db.session.add(file)
-    try:
-        db.session.commit()
-    except Exception:
-        storage.delete(name)
-        raise
-    return answer(file.to_dict())
+def refuse_paths(name: str) -> str:
+    """What is no clean file name is refused; raises ValueError."""
+    if clean_name(name) != name:
+        raise ValueError("must be a file name, without slashes")
+    return name
 
 
-def uploaded_part() -> FileStorage:
-    """The part named `file`; raises 400 when there is none, 413 when the body is too large."""
-    limit = current_app.config["MAX_UPLOAD_BYTES"]
-    request.max_content_length = limit + FORM_OVERHEAD
-    if (request.content_length or 0) > request.max_content_length:
-        raise TooLarge(limit)
-    part = request.files.get("file")
-    if part is None or not part.filename:
-        raise bad_request("No file uploaded", code="no_file")
-    return part
+class FileChanges(Input):
+    """Any of `{originalName, folderId}`; null is the top."""
 
-
-def check_type(part: FileStorage) -> tuple[str, str]:
-    """Suffix and type, when name, declared type and first bytes agree; raises 415."""
-    suffix = PurePath(part.filename or "").suffix.lower()
-    mimetype, magic = TYPES.get(suffix.removeprefix("."), ("", b""))
-    head = part.stream.read(16)
-    part.stream.seek(0)
-    if not mimetype or part.mimetype != mimetype or not head.startswith(magic):
-        raise WharfError(415, "Only jpeg, png, gif and pdf files are accepted")
-    return suffix, mimetype
-
-
-def clean_name(name: str) -> str:
-    """The last part of the client's file name, printable, 200 characters at most."""
-    last = name.replace("\\", "/").rpartition("/")[2]
-    return "".join(c for c in last if c.isprintable())[-200:] or "file"
-
-
-@bp.get("/api/files")
-@answers(shapes.File, lists=File)
-@signed_in
-def list_files() -> Response:
-    """The caller's files, newest first."""
-    return answer_list(File.owned_by(g.user), File)
-
-
-@bp.get("/api/files/<file_id>/download")
-@answers(None, *SENT, media=MEDIA)
-@signed_in
-def download_file(file_id: str) -> Response:
-    """The file as an attachment under its original name."""
-    user: User = g.user
-    response = send(File.load(file_id, user), as_attachment=True)
-    response.cache_control.public = False  # or a shared cache would hand it to others
-    response.cache_control.private = True
-    return response
-
-
-@bp.get("/uploads/<filename>")
-@answers(None, *SENT, media=MEDIA)
-def show_upload(filename: str) -> Response:
-    """The file by its public, unguessable name: images in place, others as attachment."""
-    file = File.load_public(filename)
-    return send(file, as_attachment=not file.mimetype.startswith("image/"))
-
-
-def send(file: File, as_attachment: bool) -> Response:
-    """Serve bytes so that a browser neither guesses their type nor runs what is in them."""
-    path = get_storage().path(file.filename)
-    if not path.is_file():
-        raise not_found("file")
-    response = send_file(
-        path,
-        mimetype=file.mimetype,
-        as_attachment=as_attachment,
-        download_name=file.original_name,
-        conditional=True,
-        max_age=3600,
+    original_name: Annotated[RequiredName, AfterValidator(refuse_paths)] = Field(
+        "", validation_alias=AliasChoices("originalName", "original_name", "name")
     )
-    response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
-    return response
+    folder_id: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = Field(
+        None, validation_alias=AliasChoices("folderId", "folder_id")
+    )
+
+
+noun = Noun(File, FileChanges, FileChanges, reader=require_user)
+bp.get("")(noun.list_rows)
+bp.get("/<row_id>")(noun.show_row)
+bp.delete("/<row_id>")(noun.delete_row)
+bp.delete("/batch")(noun.delete_rows)
+
+
+@bp.put("/<row_id>")
+@bp.patch("/<row_id>")
+@answers(shapes.File, 200, 409, 412, 415, body=FileChanges)
+def update_file(row_id: str) -> Response:
+    """Rename a file, which keeps its type, by who may write it; move it, by its owner."""
+    user, form = require_user(), parse_body(FileChanges)
+    file = File.load(row_id, user)
+    file.require_change(user)
+    if "folder_id" in form.model_fields_set:
+        file.require_owner(user)
+    if form.original_name:
+        require_type(form.original_name, file)
+    hold_owner(file)
+    change(file, form.model_dump(exclude_unset=True))
+    return saved(file.to_dict())
+
+
+def require_type(name: str, file: File) -> None:
+    """Raise 400 for a name that says another type than the file has."""
+    allowed = current_app.config["UPLOAD_TYPES"]
+    if check_name(name, allowed) != file.mimetype:
+        text = "OriginalName must end as files of this type do"
+        raise bad_request(text, {"originalName": [text]})
+
+
+def hold_owner(file: File) -> User:
+    """The owner of a file, who does nothing else with files until the commit; raises 401."""
+    owner: User = db.session.get(User, file.user_id)
+    owner.hold()
+    return owner

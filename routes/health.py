@@ -3,7 +3,6 @@
 import contextlib
 import hmac
 import logging
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -124,11 +123,8 @@ def probe(app: Flask, tell: Callable[[bool], None]) -> None:
 
 
 def can_store() -> bool:
-    """Whether the folder of uploads, made with the first of them, takes a byte."""
-    folder = get_storage().folder
-    with contextlib.suppress(OSError):
-        while not folder.exists():
-            folder = folder.parent
-        with tempfile.TemporaryFile(dir=folder, prefix=".health-") as file:
-            return file.write(b"x") == 1
+    """Whether the storage of uploads takes something."""
+    with contextlib.suppress(OSError, WharfError):
+        get_storage().check()
+        return True
     return False

@@ -255,7 +255,7 @@ def sort_key(model: Any, word: str) -> list[Key]:
     if column is None or isinstance(column.type, Text):  # long texts have no place in a cursor
         raise refused("sort", f"Cannot sort by {name[:40]}")
     if isinstance(column, Field):
-        ways = {f"{name} number": column.number, name: column.text}
+        ways = {f"{name} number": column.number, f"{name} text": column.text}
         return [Key(word, way, is_descending, True) for word, way in ways.items()]
     return [Key(name, column, is_descending, bool(getattr(column, "nullable", False)))]
 

@@ -19,5 +19,11 @@ def show_page() -> Response:
 @bp.get("/api/config")
 @answers(shapes.PageSettings)
 def show_config() -> dict[str, Any]:
-    """Where pages find the sockets: `{socketUrl}`, empty for the page's own origin."""
-    return {"socketUrl": current_app.config["SOCKET_URL"]}
+    """Where pages find the sockets: `socketUrl`, empty for the page's own origin. Files that may
+    be uploaded end as one of `uploadTypes` says, and have `maxUploadBytes` at most."""
+    config = current_app.config
+    return {
+        "socketUrl": config["SOCKET_URL"],
+        "uploadTypes": list(config["UPLOAD_TYPES"]),
+        "maxUploadBytes": config["MAX_UPLOAD_BYTES"],
+    }

@@ -22,7 +22,6 @@ from passwords import dummy_hash, hash_password
 from routes.lists import answer_list
 from routes.passwords import OLD, require_password
 from routes.rest import answer, deleted, idempotent, parse_body, require_match, saved
-from storage import get_storage
 from validation import Email, Input, RequiredName, Username
 
 log = logging.getLogger(__name__)
@@ -197,20 +196,13 @@ def require_same(user: User) -> None:
 
 
 def delete_all(users: Sequence[User], commit: Callable[[], Response]) -> Response:
-    """Delete accounts, and their files once that is committed; raises 403, 409 for all admins."""
+    """Delete accounts; raises 403, 409 for all admins."""
     if not all(may_change(user) for user in users):
         raise forbidden()
-    names = []
     for user in users:
         user.require_other_admin()
-        names += erase(user, by_caller())
-    response = commit()
-    for name in names:
-        try:
-            get_storage().delete(name)
-        except Exception:  # it is done all the same; nothing leads to these bytes any more
-            log.exception("file %s was not deleted", name)
-    return response
+        erase(user, by_caller())
+    return commit()
 
 
 def create_user(form: Account) -> User:

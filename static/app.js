@@ -6,11 +6,13 @@ import './components/password-reset.js';
 import './components/sign-in.js';
 import './components/todo-list.js';
 import './components/chat-room.js';
-import './components/file-upload.js';
+import './components/file-browser.js';
+import './components/link-password.js';
 import './components/replica-panel.js';
+import './components/replica-peers.js';
 import './components/replica-pair.js';
 
-const PARTS = 'account-panel, sign-in, todo-list, chat-room, file-upload, replica-pair';
+const PARTS = 'account-panel, sign-in, todo-list, chat-room, file-browser, replica-pair';
 const STATES = { online: 'Live', connecting: 'Reconnecting', offline: 'Offline' };
 
 const wharf = new Wharf();
@@ -26,6 +28,12 @@ function takeResetToken() {
 
 function openReset(token) {
   if (token) document.querySelector('password-reset').open(wharf, token);
+}
+
+/** The form of a link with a password; its address stays, so that it may be opened again. */
+function openLink() {
+  const token = location.hash.match(/^#link=(.+)/)?.[1];
+  if (token) document.querySelector('link-password').open(wharf, token);
 }
 
 /** Who is signed in, how the connection is, and the way out. */
@@ -65,7 +73,11 @@ async function start() {
   for (const part of document.querySelectorAll(PARTS)) part.connect(wharf);
   document.body.classList.add('ready');
   openReset(resetToken);
-  addEventListener('hashchange', () => openReset(takeResetToken()));
+  openLink();
+  addEventListener('hashchange', () => {
+    openReset(takeResetToken());
+    openLink();
+  });
 }
 
 start();

@@ -27,38 +27,63 @@ export class Server {
    * Call an address, once.
    * @param {string} method
    * @param {string} path
-   * @param {object} [body] sent as JSON
+   * @param {object | FormData} [body] sent as JSON, or as the form it is
    * @returns {Promise<any>} the answer; rejects with a WharfError
    */
   async call(method, path, body) {
-    const headers = { ...this.#authorization() };
-    if (body !== undefined) headers['Content-Type'] = 'application/json';
+    const isJson = body !== undefined && !(body instanceof FormData);
+    const headers = isJson ? { 'Content-Type': 'application/json' } : {};
+    const response = await this.fetch(method, path, { headers, body: isJson ? JSON.stringify(body) : body });
+    return readAnswer(response.status, await response.text());
+  }
+
+  /**
+   * The same for what is not JSON: the whole answer, with its headers.
+   * @param {string} method
+   * @param {string} path
+   * @param {{headers?: Record<string, string>, body?: BodyInit}} [options]
+   * @returns {Promise<Response>} rejects with a WharfError, also for a refusal
+   */
+  async fetch(method, path, { headers, body } = {}) {
     const credentials = this.isAtHome ? 'same-origin' : 'omit';
-    const options = { method, headers, credentials, body: JSON.stringify(body) };
+    const options = { method, headers: { ...this.#authorization(), ...headers }, credentials, body };
     let response;
     try {
       response = await fetch(this.url + path, options);
     } catch {
       throw new WharfError({ message: 'The server cannot be reached.', code: 'unreachable' });
     }
-    return readAnswer(response.status, await response.text());
+    if (!response.ok) readAnswer(response.status, await response.text());
+    return response;
   }
 
-  /** Upload a file, by XMLHttpRequest, because fetch does not tell how far it is. */
-  upload(file, onProgress) {
-    const form = new FormData();
-    form.append('file', file);
+  /**
+   * Send bytes by XMLHttpRequest, because fetch does not tell how far it is.
+   * @param {string} method
+   * @param {string} path
+   * @param {object} options
+   * @param {Record<string, string>} options.headers
+   * @param {Blob} options.body
+   * @param {(bytes: number) => void} options.onProgress hears how many are sent
+   * @param {AbortSignal} options.signal stops it
+   * @returns {Promise<(header: string) => string | null>} reads the answer's headers
+   */
+  send(method, path, { headers, body, onProgress, signal }) {
     const request = new XMLHttpRequest();
-    request.open('POST', `${this.url}/api/upload`);
-    for (const header of Object.entries(this.#authorization())) request.setRequestHeader(...header);
-    request.upload.onprogress = ({ loaded, total }) => onProgress(total ? loaded / total : 0);
+    request.open(method, this.url + path);
+    const all = Object.entries({ ...this.#authorization(), ...headers });
+    for (const header of all) request.setRequestHeader(...header);
+    request.upload.onprogress = ({ loaded }) => onProgress(loaded);
+    signal.addEventListener('abort', () => request.abort());
     return new Promise((resolve, reject) => {
       const lost = { message: 'The upload was interrupted.', code: 'unreachable' };
-      request.onerror = () => reject(new WharfError(lost));
+      request.onerror = request.onabort = () => reject(new WharfError(lost));
       request.onload = () => {
-        resolve(new Promise((done) => done(readAnswer(request.status, request.responseText))));
+        const read = () => readAnswer(request.status, request.responseText);
+        resolve(new Promise((done) => done(read())).then(() => (name) => request.getResponseHeader(name)));
       };
-      request.send(form);
+      if (signal.aborted) request.onabort();
+      else request.send(body);
     });
   }
 

@@ -13,10 +13,15 @@
 import { Account } from './account.js';
 import { Live } from './live.js';
 import { Replica } from './replica.js';
+import { ResumableUpload } from './resumable.js';
 import { LiveSocket } from './socket.js';
 import { bestStore } from './store.js';
 
 export { WharfError } from './server.js';
+
+const POLICY = 1008;
+/** Shown out of a channel; who only sent too much comes back. */
+const isShutOut = ({ code, reason }) => code === POLICY && reason !== 'too many messages';
 
 /** The account of its base, and all that is done with it. */
 export class Wharf extends Account {
@@ -49,19 +54,32 @@ export class Wharf extends Account {
     return this.json('GET', `/api/rooms/${encodeURIComponent(roomId)}/messages`);
   }
 
-  /** @returns {Promise<object[]>} one's own files, newest first */
+  /** @returns {Promise<object[]>} one's own files and those shared with one, newest first */
   files() {
     return this.json('GET', '/api/files');
   }
 
   /**
-   * Upload a file.
+   * Upload a file. It goes on by itself after the connection was cut, and where it was when the same
+   * file is uploaded again after a reload.
+   *
+   *     const upload = wharf.upload(file, (part) => (bar.value = part));
+   *     button.onclick = () => upload.pause(); // and upload.resume(), upload.cancel()
+   *     const { url } = await upload;
+   *
    * @param {File} file
    * @param {(part: number) => void} [onProgress] hears 0 to 1
-   * @returns {Promise<object>} `{id, url, originalName, size, mimetype}`
+   * @param {{folderId?: number | null, onState?: (state: string) => void}} [options] `onState` hears
+   *   'sending', 'waiting' (for the connection) and 'paused'
+   * @returns {Promise<object> & {pause: () => void, resume: () => void, cancel: () => void}}
+   *   `{id, url, originalName, size, mimetype}`; rejects with the code 'cancelled' when it was
    */
-  upload(file, onProgress = () => {}) {
-    return this.retrying(() => this.server.upload(file, onProgress));
+  upload(file, onProgress = () => {}, { folderId = null, onState = () => {} } = {}) {
+    const upload = new ResumableUpload(this, file, folderId);
+    upload.on('progress', onProgress);
+    upload.on('state', onState);
+    const { pause, resume, cancel } = upload;
+    return Object.assign(upload.run(), { pause, resume, cancel });
   }
 
   // Live
@@ -103,10 +121,16 @@ export class Wharf extends Account {
   replica(channel = 'default', { name = 'main', tables, store } = {}) {
     const key = `wharf.replica:${this.user?.id ?? 0}:${channel}:${name}`;
     const path = `/sync?channel=${encodeURIComponent(channel)}&kind=cl`;
-    const socket = this.#socket(path, () => replica.pull());
+    const socket = this.#socket(path, () => replica.pull(), isShutOut);
     const replica = new Replica({ channel, socket, store: store ?? bestStore(key), tables });
     this.#replicas.add(replica);
     return replica;
+  }
+
+  /** @returns {Promise<object>} what the server says to pages: where its sockets are, what it takes */
+  async config() {
+    this.#config ??= await this.server.call('GET', '/api/config');
+    return this.#config;
   }
 
   // Below: how it is done
@@ -119,14 +143,14 @@ export class Wharf extends Account {
     this.#replicas.clear();
   }
 
-  #socket(path, probe) {
+  #socket(path, probe, isFinal) {
     const address = () => this.#address(path);
-    return new LiveSocket({ address, session: () => this.check(), probe });
+    return new LiveSocket({ address, session: () => this.check(), probe, isFinal });
   }
 
   async #address(path) {
-    this.#config ??= await this.server.call('GET', '/api/config');
-    const address = new URL(path, this.#config.socketUrl || this.url);
+    const { socketUrl } = await this.config();
+    const address = new URL(path, socketUrl || this.url);
     address.protocol = address.protocol.replace('http', 'ws');
     if (this.user && !this.#sendsCookie(address)) {
       const { ticket } = await this.json('POST', '/api/auth/ticket');

@@ -38,7 +38,10 @@ PUBLIC = {  # by endpoint: why whoever comes is let in, with whatever token
     "auth.act": "picks one of the doors of auth, which is tried below",
     "passwords.request_reset": "for who cannot sign in",
     "passwords.confirm_reset": "for who cannot sign in; needs the token of the mail",
-    "files.show_upload": "by a name that cannot be guessed, as pages show images",
+    "downloads.show_upload": "by a name that cannot be guessed, as pages show images",
+    "downloads.show_thumbnail": "by a name that cannot be guessed, as pages show images",
+    "links.follow_link": "by a signed address, which is what a link is for",
+    "tus.overridden": "picks one of the doors of tus, which are tried below",
 }
 NO_TOKEN_NEEDED = {  # open to who shows no token at all; a bad token is refused
     "search.search_posts": "posts are for everybody",
@@ -157,6 +160,11 @@ def values(app: Flask, ann: Account) -> dict[str, Any]:
     invite = client.post("/api/channels/crew/invites", json=body, headers=ann.headers).json
     job = client.post("/api/jobs", json={}, headers=ann.headers).json
     file = client.post(UPLOAD, headers=ann.headers, **form()).json
+    path = f"/api/files/{file['id']}/links"
+    link = client.post(path, json={}, headers=ann.headers).json
+    folder = client.post("/api/folders", json={"name": "x"}, headers=ann.headers).json
+    begin = {"Upload-Length": "9", "Upload-Metadata": "filename YS5wbmc=", "Tus-Resumable": "1.0.0"}
+    upload = client.post("/api/tus", headers=ann.headers | begin)
     client.post("/api/rooms/lobby/messages", json={"content": "hi"}, headers=ann.headers)
     with app.app_context():
         stored = db.session.scalars(select(File.filename)).one()
@@ -181,6 +189,13 @@ def values(app: Flask, ann: Account) -> dict[str, Any]:
         "notification_id": "1",
         "file_id": file["id"],
         "job_id": job["id"],
+        "files": file["id"],
+        "folders": folder["id"],
+        "number": 1,
+        "size": "small",
+        "link_id": link["id"],
+        "token": link["url"].rpartition("/")[2],
+        "upload_id": upload.headers["Location"].rpartition("/")[2],
     }
 
 

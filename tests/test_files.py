@@ -25,7 +25,8 @@ def test_upload_answers_exactly_200(app: Flask, upload: dict[str, Any], ann: Acc
     assert (upload["originalName"], upload["mimetype"]) == ("a.png", "image/png")
     assert upload["size"] == len(PNG)
     assert upload["createdAt"].endswith("Z")
-    assert left_behind(app) == [upload["filename"]]
+    assert upload["files"] == [{name: upload[name] for name in upload if name != "files"}]
+    assert len(left_behind(app)) == 1
 
 
 # List and download
@@ -34,7 +35,7 @@ def test_upload_answers_exactly_200(app: Flask, upload: dict[str, Any], ann: Acc
 def test_list_has_only_the_callers_files(
     client: FlaskClient, upload: dict[str, Any], ann: Account, bob: Account
 ) -> None:
-    assert client.get("/api/files", headers=ann.headers).json == [upload]
+    assert client.get("/api/files", headers=ann.headers).json == upload["files"]
     assert client.get("/api/files", headers=bob.headers).json == []
     assert_error(client.get("/api/files"), 401)
 
@@ -130,7 +131,33 @@ def test_bytes_without_a_row_are_404(app: Flask, client: FlaskClient) -> None:
 def test_row_without_bytes_is_404(
     app: Flask, client: FlaskClient, upload: dict[str, Any], ann: Account
 ) -> None:
-    app.extensions["storage"].delete(upload["filename"])
+    app.extensions["storage"].delete(left_behind(app))
     assert_error(client.get(upload["url"]), 404, "file_not_found")
     path = f"/api/files/{upload['id']}/download"
     assert_error(client.get(path, headers=ann.headers), 404, "file_not_found")
+
+
+# Links
+
+
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [
+        pytest.param("text/html,application/xhtml+xml,*/*;q=0.8", 303, id="browser"),
+        pytest.param("*/*", 401, id="program"),
+        pytest.param("", 401, id="says nothing"),
+    ],
+)
+def test_browser_is_led_to_the_page_that_asks_for_a_links_password(
+    client: FlaskClient, upload: dict[str, Any], ann: Account, accept: str, status: int
+) -> None:
+    body = {"password": "tide table"}
+    path = f"/api/files/{upload['id']}/links"
+    url = client.post(path, json=body, headers=ann.headers).json["url"]
+    response = client.get(url, headers={"Accept": accept})
+    assert response.status_code == status
+    if status == 303:
+        assert response.headers["Location"] == f"/#link={url.rpartition('/')[2]}"
+    else:
+        assert_error(response, 401, "password_needed")
+    assert client.post(url, data=body, buffered=True).data == PNG

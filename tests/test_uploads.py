@@ -1,5 +1,6 @@
 """Uploads: which are taken, which refused, and that a refused one leaves nothing behind."""
 
+import errno
 import io
 from typing import Any
 
@@ -91,6 +92,15 @@ def test_missing_part_is_400(
     assert_nothing_stored(app)
 
 
+def test_pages_are_told_what_may_be_uploaded(make_app: Any) -> None:
+    told = make_app().test_client().get("/api/config").json
+    assert told["uploadTypes"] == ["jpeg", "jpg", "png", "gif", "pdf"]
+    assert told["maxUploadBytes"] == 5_000_000
+    settings = {"UPLOAD_TYPES": "webp,txt", "MAX_UPLOAD_BYTES": 1000}
+    told = make_app(**settings).test_client().get("/api/config").json
+    assert (told["uploadTypes"], told["maxUploadBytes"]) == (["webp", "txt"], 1000)
+
+
 @pytest.mark.parametrize("over", [1, 200_000], ids=["a byte", "much"])
 def test_file_above_the_limit_is_413(make_app: Any, over: int) -> None:
     app = make_app(MAX_UPLOAD_BYTES=1000)
@@ -158,14 +168,24 @@ def test_failed_commit_leaves_no_bytes(app: Flask, client: FlaskClient, ann: Acc
     assert_nothing_stored(app)
 
 
+@pytest.mark.parametrize(
+    ("number", "status", "code"),
+    [(errno.ENOSPC, 507, "storage_full"), (errno.EIO, 503, "storage_unavailable")],
+)
 def test_failed_write_leaves_no_bytes(
-    app: Flask, client: FlaskClient, ann: Account, monkeypatch: Any
+    app: Flask,
+    client: FlaskClient,
+    ann: Account,
+    monkeypatch: Any,
+    number: int,
+    status: int,
+    code: str,
 ) -> None:
     def fail(descriptor: int) -> None:
-        raise OSError("the disk is full")
+        raise OSError(number, "the disk does not do it")
 
     monkeypatch.setattr("os.fsync", fail)
-    assert_error(client.post(UPLOAD, headers=ann.headers, **form()), 500, "internal_error")
+    assert_error(client.post(UPLOAD, headers=ann.headers, **form()), status, code)
     monkeypatch.undo()
     assert_nothing_stored(app)
 
@@ -200,4 +220,4 @@ def test_original_name_is_cleaned(
     )
     assert response.status_code == 200, response.json
     assert response.json["originalName"] == kept
-    assert left_behind(app) == [response.json["filename"]]
+    assert len(left_behind(app)) == 1

@@ -11,6 +11,7 @@ from sockets import visitors, widget
 from sockets.framing import POLICY
 from sockets.widget import MAX_WATCHES
 from tests.conftest import Account, Peer, Server
+from tests.waiting import wait_until
 
 TODOS = "/api/todos"
 ENVELOPE = {"clientId": "client_1", "timestamp": "2026-11-20T13:59:22.171Z"}
@@ -481,9 +482,11 @@ def test_no_session_of_the_database_is_held_by_sockets_that_signed_in(
     for _ in range(8):
         sign_in(visit(server), ann)
     with server.app.app_context():
-        assert db.engine.pool.checkedout() == 0
+        pool = db.engine.pool
+    wait_until(lambda: pool.checkedout() == 0)  # other threads of the app hold one now and then
 
 
 def test_constants_are_as_documented() -> None:
     assert (MAX_WATCHES, POLICY) == (20, 1008)
-    assert set(widget.TABLES) == {"todos", "posts", "comments", "categories", "context_rules"}
+    public = {"todos", "posts", "comments", "categories", "context_rules"}
+    assert set(widget.TABLES) == {*public, "files", "folders"}

@@ -1,4 +1,4 @@
-/** Words for what the account panel shows: devices, and what happened to an account. */
+/** Words for what components show: devices, what happened to an account, sizes of files. */
 
 const BROWSERS = [
   [/Edg/, 'Edge'],
@@ -48,4 +48,13 @@ export function isPhone(text) {
 export function describeActivity({ type, detail }) {
   if (type === 'session-ended' && detail === SIGNED_OUT) return { title: 'Signed out', detail: '' };
   return { title: EVENTS[type] ?? type.replaceAll('-', ' '), detail };
+}
+
+const UNITS = ['byte', 'kilobyte', 'megabyte', 'gigabyte'];
+
+/** A number of bytes for people. */
+export function fileSize(bytes) {
+  const power = Math.min(UNITS.length - 1, Math.floor(Math.log10(Math.max(1, bytes)) / 3));
+  const style = { style: 'unit', unit: UNITS[power], maximumFractionDigits: power > 1 ? 1 : 0 };
+  return new Intl.NumberFormat(undefined, style).format(bytes / 1000 ** power);
 }

@@ -1,10 +1,13 @@
 """The page at `/` as its tests handle it: todos, chat, files and replicas."""
 
 import base64
+import io
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Person
@@ -73,6 +76,32 @@ def messages(window: Page) -> Locator:
 def upload(window: Page, name: str, mimetype: str, data: bytes) -> None:
     file = {"name": name, "mimeType": mimetype, "buffer": data}
     window.get_by_test_id("file-input").set_input_files([file])
+
+
+def picture(color: str = "teal", size: tuple[int, int] = (40, 30)) -> bytes:
+    """A whole PNG."""
+    file = io.BytesIO()
+    Image.new("RGB", size, color).save(file, "PNG")
+    return file.getvalue()
+
+
+def file_item(window: Page, name: str) -> Locator:
+    return window.get_by_test_id("file").filter(has_text=name)
+
+
+def open_file(window: Page, name: str) -> Locator:
+    """The dialog with all that is done with a file."""
+    file_item(window, name).get_by_test_id("file-more").click()
+    dialog = window.get_by_test_id("file-dialog")
+    expect(dialog.get_by_role("heading", level=2)).to_have_text(re.compile(re.escape(name)))
+    return dialog
+
+
+def make_folder(window: Page, name: str) -> None:
+    window.get_by_test_id("folder-new").click()
+    window.get_by_test_id("folder-name").fill(name)
+    window.get_by_test_id("folder-save").click()
+    expect(window.get_by_test_id("folder").filter(has_text=name)).to_be_visible()
 
 
 class Panel:

@@ -41,7 +41,9 @@ def test_password_is_changed_by_who_knows_it(person: Invite) -> None:
     ann = person("Ann", user_agent=FIREFOX)
     ann.allow("status of 40[01]")
     window = ann.enter()
-    other = enter_again(person("Phone", user_agent=IPHONE).open())
+    phone = person("Phone", user_agent=IPHONE)
+    phone.allow("status of 401")  # a list may still be on its way
+    other = enter_again(phone.open())
     open_account(window)
     change_password(window, "wrong horse", NEW)
     wrong = window.locator("#password-currentPassword-error")
@@ -77,7 +79,7 @@ def test_password_is_changed_by_who_knows_it(person: Invite) -> None:
 
 def test_link_sets_a_new_password_once(server: Server, person: Invite) -> None:
     ann = person("Ann")
-    ann.allow("status of 400")
+    ann.allow("status of 40[01]")  # a list may be on its way when the session ends
     window = ann.enter()
     link = reset_link(server)
     stranger = person("Phone")
