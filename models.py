@@ -1938,6 +1938,7 @@ class Folder(Record, db.Model):
     OPEN = False
     MOST = 1000  # of one user
     LONGEST = 1000  # characters of a path
+    LONGEST_BYTES = 2500  # of it as UTF-8: PostgreSQL puts little more into an index
     __table_args__ = (UniqueConstraint("user_id", "path"),)
 
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
@@ -1986,10 +1987,11 @@ class Folder(Record, db.Model):
         if db.session.scalar(same) not in (None, self.id):
             raise name_taken()
         old, below = self.path or path, self.below()
-        longest = db.session.scalar(select(func.max(func.length(Folder.path))).where(below))
-        if len(path) + max(0, (longest or 0) - len(old)) > self.LONGEST:
-            text = f"A path has {self.LONGEST} characters at most"
-            raise bad_request(text, {"name": [text]})
+        deeper = db.session.scalars(select(Folder.path).where(below))
+        for one in (path, *(path + was[len(old) :] for was in deeper)):
+            if len(one) > self.LONGEST or len(one.encode()) > self.LONGEST_BYTES:
+                text = f"A path has {self.LONGEST} characters at most, fewer of long ones"
+                raise bad_request(text, {"name": [text]})
         if path != old:
             moved = literal(path) + func.substr(Folder.path, len(old) + 1)
             options = {"synchronize_session": False}
@@ -1998,8 +2000,10 @@ class Folder(Record, db.Model):
         self.path = path
 
     def below(self) -> Any:
-        """The condition that a folder is below this one."""
-        down = Folder.path.startswith(f"{self.path}/", autoescape=True)
+        """The condition that a folder is below this one; not by LIKE, for which /Sea and /sea are
+        the same in SQLite."""
+        above = f"{self.path}/"
+        down = func.substr(Folder.path, 1, len(above)) == above
         return and_(Folder.user_id == self.user_id, down)
 
     def tree(self) -> "Select[tuple[Folder]]":
