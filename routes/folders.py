@@ -1,5 +1,6 @@
 """Folders of one's files (docs/files.md)."""
 
+import unicodedata
 from typing import Annotated
 
 from flask import Blueprint, Response
@@ -15,14 +16,15 @@ from validation import Input, RequiredName
 bp = Blueprint("folders", __name__, url_prefix="/api/folders")
 
 
-def refuse_slashes(name: str) -> str:
-    """A path is names with slashes between; raises ValueError."""
+def clean(name: str) -> str:
+    """A name as it is stored: what looks alike is the same. A path is names with slashes between;
+    raises ValueError."""
     if "/" in name or "\\" in name or name in (".", ".."):
         raise ValueError("must not contain slashes, or be dots alone")
-    return name
+    return unicodedata.normalize("NFC", name)
 
 
-Named = Annotated[RequiredName, AfterValidator(refuse_slashes)]
+Named = Annotated[RequiredName, AfterValidator(clean)]
 Parent = Annotated[int, Field(ge=1, le=2**31 - 1)] | None
 PARENT = AliasChoices("parentId", "parent_id")
 

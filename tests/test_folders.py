@@ -206,3 +206,31 @@ def test_folder_of_an_upload_is_a_number(tree: Tree, word: str) -> None:
     answer = tree.client.post(UPLOAD, headers=tree.headers, **request)
     assert "folderId" in assert_error(answer, 400)["errors"]
     assert tree.names() == []
+
+
+def test_large_and_small_letters_are_two_folders(app: Flask, tree: Tree) -> None:
+    sea, other = tree.make("Sea"), tree.make("sea")
+    tree.put("a.png", tree.make("harbour", other))
+    assert tree.change(sea, name="Ocean").status_code == 200
+    assert tree.paths() == ["/Ocean", "/sea", "/sea/harbour"]
+    tree.change(sea, name="SEA")
+    tree.client.delete(f"{FOLDERS}/{sea['id']}", headers=tree.headers)
+    assert tree.paths() == ["/sea", "/sea/harbour"]
+    assert tree.names() == ["a.png"]
+
+
+def test_path_of_long_letters_has_an_end(tree: Tree) -> None:
+    letters = [chr(0x4E00 + 13 * n % 20_000) for n in range(1000)]
+    answers, deepest = [], None
+    for n in range(10):
+        body = {"name": "".join(letters[99 * n : 99 * n + 99]), "parentId": deepest}
+        answers.append(tree.client.post(FOLDERS, json=body, headers=tree.headers))
+        deepest = (answers[-1].json or {}).get("id", deepest)
+    assert answers[7].status_code == 201
+    assert "name" in assert_error(answers[9], 400)["errors"]
+
+
+def test_accents_are_one_letter(tree: Tree) -> None:
+    assert tree.make("e\u0301te\u0301")["name"] == "\u00e9t\u00e9"
+    answer = tree.client.post(FOLDERS, json={"name": "\u00e9t\u00e9"}, headers=tree.headers)
+    assert_error(answer, 409, "name_taken")
