@@ -237,10 +237,15 @@ class User(db.Model):
 
     def hold(self) -> None:
         """Let nobody else change what this user has of files until the commit; raises 401."""
+        if not self.try_hold():
+            raise unauthorized("There is no such account any longer")
+
+    def try_hold(self) -> bool:
+        """The same; False when the account is gone."""
         known = (User.id == self.id) & User.deleted_at.is_(None)
         held = update(User).where(known).values(role=User.role).returning(User.id)
-        if db.session.scalar(held, execution_options={"synchronize_session": False}) is None:
-            raise unauthorized("There is no such account any longer")
+        row = db.session.scalar(held, execution_options={"synchronize_session": False})
+        return row is not None
 
     def permissions(self) -> list[dict[str, str]]:
         """What the role allows, as pages read it."""
@@ -2124,6 +2129,11 @@ class File(Record, db.Model):
         place = cls.folder_id.is_(None) if folder_id is None else cls.folder_id == folder_id
         same = select(cls).where(cls.user_id == user_id, place, cls.original_name == name)
         return db.session.scalars(same.order_by(cls.id.desc()).limit(1)).first()
+
+    def lock(self) -> bool:
+        """Hold the owner first: so all who change files, or folders of them, come one by one."""
+        owner: User = db.session.get(User, self.user_id)
+        return owner.try_hold() and super().lock()
 
     def require_owner(self, user: User | None) -> None:
         """Raise 403 for anybody but its owner."""

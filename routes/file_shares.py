@@ -12,7 +12,7 @@ from events import record_change, record_row
 from files import tell_reader
 from models import File, FileShare, User, db, parse_id
 from openapi import answers
-from routes.files import hold_owner
+from routes.files import hold
 from routes.lists import answer_list
 from routes.rest import deleted, parse_body, saved
 from validation import Input
@@ -69,8 +69,7 @@ def unshare_file(file_id: str, user_id: str) -> Response:
     file = File.load(file_id, g.user)
     if parse_id(user_id) != g.user.id:
         file.require_owner(g.user)
-    hold_owner(file)
-    db.session.refresh(file)
+    hold(file)
     old, share = file.told(), find_share(file, parse_id(user_id))
     if share:
         file.shares.remove(share)
@@ -85,8 +84,7 @@ def load_own(file_id: str, user: User) -> File:
     """A file of the caller's, held until the commit; raises 403 and 404."""
     file: File = File.load(file_id, user)
     file.require_owner(user)
-    hold_owner(file)
-    db.session.refresh(file)
+    hold(file)
     return file
 
 

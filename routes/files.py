@@ -7,7 +7,7 @@ from pydantic import AfterValidator, AliasChoices, Field
 
 import shapes
 from auth import require_user
-from errors import bad_request
+from errors import bad_request, not_found
 from file_types import check_name, clean_name
 from models import File, User, db
 from openapi import answers
@@ -50,12 +50,12 @@ def update_file(row_id: str) -> Response:
     """Rename a file, which keeps its type, by who may write it; move it, by its owner."""
     user, form = require_user(), parse_body(FileChanges)
     file = File.load(row_id, user)
+    hold(file)
     file.require_change(user)
-    if "folder_id" in form.model_fields_set:
+    if "folder_id" in form.model_fields_set and form.folder_id != file.folder_id:
         file.require_owner(user)
     if form.original_name:
         require_type(form.original_name, file)
-    hold_owner(file)
     change(file, form.model_dump(exclude_unset=True))
     return saved(file.to_dict())
 
@@ -68,8 +68,10 @@ def require_type(name: str, file: File) -> None:
         raise bad_request(text, {"originalName": [text]})
 
 
-def hold_owner(file: File) -> User:
-    """The owner of a file, who does nothing else with files until the commit; raises 401."""
+def hold(file: File) -> User:
+    """Let nobody else change a file until the commit: it is as it is then, and so is what one may
+    do there. Returns its owner; raises 404 when it is gone."""
+    if not file.lock():
+        raise not_found("file")
     owner: User = db.session.get(User, file.user_id)
-    owner.hold()
     return owner
