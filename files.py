@@ -141,6 +141,17 @@ def delete_uploads(some: Select[tuple[Upload]]) -> int:
     return len(uploads)
 
 
+def end_share(file: File, reader: User) -> None:
+    """Share a file no longer with somebody, and tell of it. Call File.lock before."""
+    old, share = file.told(), file.share_of(reader.id)
+    if share:
+        file.shares.remove(share)
+        db.session.delete(share)
+        db.session.flush()
+        record_row(file, old, file.told())
+        tell_reader(file, reader, is_gone=True)
+
+
 def tell_reader(file: File, user: User, is_gone: bool = False) -> None:
     """Tell somebody of a file that they may read from now on, or no longer."""
     topic = File.topic_of(user)

@@ -2135,6 +2135,10 @@ class File(Record, db.Model):
         owner: User = db.session.get(User, self.user_id)
         return owner.try_hold() and super().lock()
 
+    def share_of(self, user_id: int | None) -> "FileShare | None":
+        """What this user may do here, unless it is shared with others alone."""
+        return next((share for share in self.shares if share.user_id == user_id), None)
+
     def require_owner(self, user: User | None) -> None:
         """Raise 403 for anybody but its owner."""
         if user is None or user.id != self.user_id:
