@@ -125,6 +125,18 @@ def delete_folder(folder: Folder) -> None:
         db.session.flush()  # the deepest first
 
 
+@contextmanager
+def telling_below(folder: Folder) -> Iterator[None]:
+    """Around a change of a folder: tell of those below, whose paths change along."""
+    path, below = folder.path, [one for one in rows_of(folder.tree()) if one is not folder]
+    old = [one.told() for one in below]
+    yield
+    if folder.path != path:
+        rows_of(folder.tree().execution_options(populate_existing=True))
+        for one, was in zip(below, old, strict=True):
+            record_row(one, was, one.told())
+
+
 def delete_files(files: Sequence[File]) -> None:
     """Delete many files, and tell of it."""
     for file in files:

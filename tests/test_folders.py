@@ -8,7 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from models import Folder
-from tests.conftest import Account, assert_error
+from tests.conftest import Account, Server, assert_error
 from tests.uploads import UPLOAD, form, left_behind, read
 
 FOLDERS = "/api/folders"
@@ -69,6 +69,23 @@ def test_moved_folder_takes_everything_along(tree: Tree) -> None:
     assert tree.paths() == paths
     assert tree.change(quay, parentId=None).json["path"] == "/quay"
     assert tree.change(quay, name="pier").json["path"] == "/pier"
+
+
+def test_what_is_below_is_told_along(tree: Tree, server: Server, ann: Account) -> None:
+    sea, attic = tree.make("sea"), tree.make("attic")
+    quay = tree.make("quay", tree.make("harbour", sea))
+    peer = server.chat(ann)
+    peer.ask("subscribe", "system", payload={"table": "folders"})
+    tree.change(sea, parentId=attic["id"])
+    told = [peer.expect("database_change")["data"] for _ in range(3)]
+    assert sorted(one["path"] for one in told) == tree.paths()[1:]
+    [moved] = [one for one in told if one["id"] == quay["id"]]
+    path = f"{FOLDERS}/{quay['id']}"
+    assert tree.client.get(path, headers=tree.headers).json == moved
+    tree.change(sea, name="sea")
+    tree.change(quay, name="pier")
+    paths = [peer.expect("database_change")["data"]["path"] for _ in range(2)]
+    assert paths == ["/attic/sea", "/attic/sea/harbour/pier"]
 
 
 @pytest.mark.parametrize("below", [0, 1, 2])
