@@ -23,6 +23,7 @@ bp = Blueprint("uploads", __name__)
 
 PARTS = ("file", "files", "file[]", "files[]")  # what clients call them
 FORM_OVERHEAD = 100_000  # bytes a multipart body may have beside the files themselves
+MAX_METADATA = 10_000  # characters
 MULTIPART = "multipart/form-data"
 
 
@@ -32,7 +33,7 @@ class UploadForm(Input):
     file: bytes
     files: list[bytes] = []
     folderId: int | None = Field(None, ge=1, le=2**31 - 1)
-    metadata: str = Field("", max_length=10_000)
+    metadata: str = Field("", max_length=MAX_METADATA)
 
 
 @bp.post("/api/upload")
@@ -51,7 +52,7 @@ def upload_files() -> Response:
     with ExitStack() as drafts:
         parts, form = read_form(drafts)
         folder_id = read_folder(form)
-        details = parse_object(form["metadata"]) if form.get("metadata") else None
+        details = read_details(form.get("metadata", ""))
         with keeping(parts) as names:
             require_room(g.user, sum(one.draft.size for one in parts))
             pairs = zip(names, parts, strict=True)
@@ -99,3 +100,11 @@ def read_folder(fields: dict[str, str]) -> int | None:
     if folder_id is None:
         raise no_folder()
     return folder_id
+
+
+def read_details(text: str) -> dict[str, Any] | None:
+    """The JSON object that is kept with the files, None without one; raises 400."""
+    if len(text) > MAX_METADATA:
+        message = f"Metadata must have {MAX_METADATA} characters at most"
+        raise bad_request(message, {"metadata": [message]})
+    return parse_object(text) if text else None

@@ -52,7 +52,17 @@ def test_number_of_files_has_an_end(app: Flask, client: FlaskClient, ann: Accoun
     assert [one["version"] for one in answer.json["files"]] == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '"x"', "7", '{"a": NaN}', "x" * 10_001])
+LONG = '{"a": "' + "x" * 9_991 + '"}'
+
+
+def test_metadata_has_an_end(client: FlaskClient, ann: Account) -> None:
+    request = form()
+    request["data"]["metadata"] = LONG
+    assert len(LONG) == 10_000
+    assert client.post(UPLOAD, headers=ann.headers, **request).status_code == 200
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '"x"', "7", '{"a": NaN}', LONG + " "])
 def test_strange_metadata_is_400(app: Flask, client: FlaskClient, ann: Account, text: str) -> None:
     request = form()
     request["data"]["metadata"] = text
