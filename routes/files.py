@@ -1,34 +1,43 @@
 """Files: list, read, rename, move and delete (docs/files.md)."""
 
+import unicodedata
 from typing import Annotated
 
 from flask import Blueprint, Response, current_app
-from pydantic import AfterValidator, AliasChoices, Field
+from pydantic import AfterValidator, AliasChoices, Field, StringConstraints
 
 import shapes
 from auth import require_user
 from errors import bad_request, not_found
-from file_types import check_name, clean_name
+from file_types import NAME, check_name, clean_name
 from models import File, User, db
 from openapi import answers
 from routes.nouns import Noun, change
 from routes.rest import parse_body, saved
-from validation import Input, RequiredName
+from validation import Input
 
 bp = Blueprint("files", __name__, url_prefix="/api/files")
 
 
 def refuse_paths(name: str) -> str:
-    """What is no clean file name is refused; raises ValueError."""
+    """A file name as uploads have it; raises ValueError for what is no clean one."""
+    name = unicodedata.normalize("NFC", name)
     if clean_name(name) != name:
         raise ValueError("must be a file name, without slashes")
     return name
 
 
+FileName = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=NAME),
+    AfterValidator(refuse_paths),
+]
+
+
 class FileChanges(Input):
     """Any of `{originalName, folderId}`; null is the top."""
 
-    original_name: Annotated[RequiredName, AfterValidator(refuse_paths)] = Field(
+    original_name: FileName = Field(
         "", validation_alias=AliasChoices("originalName", "original_name", "name")
     )
     folder_id: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = Field(

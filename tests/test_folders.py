@@ -173,6 +173,21 @@ def test_file_is_moved_and_renamed(tree: Tree) -> None:
     assert patch(folderId=None).json["folderId"] is None
 
 
+def test_file_is_renamed_to_what_an_upload_may_be_called(tree: Tree) -> None:
+    sea, name = tree.make("sea"), "x" * 196 + ".png"
+    file = tree.put(name)
+    path = f"/api/files/{file['id']}"
+    whole = {**file, "folderId": sea["id"]}  # as it was read
+    moved = tree.client.put(path, json=whole, headers=tree.headers)
+    assert (moved.status_code, moved.json["folderId"]) == (200, sea["id"])
+    typed = {"originalName": "e\u0301.png"}  # as some systems write an accent
+    renamed = tree.client.patch(path, json=typed, headers=tree.headers)
+    assert (renamed.status_code, renamed.json["originalName"]) == (200, "\u00e9.png")
+    for wrong in ("x" * 197 + ".png", "a\n.png", "\u202ea.png", "a\0.png", "", " "):
+        answer = tree.client.patch(path, json={"originalName": wrong}, headers=tree.headers)
+        assert "originalName" in assert_error(answer, 400)["errors"]
+
+
 def test_deleted_folder_takes_its_files_with_it(app: Flask, tree: Tree) -> None:
     sea = tree.make("sea")
     inside = tree.put("a.png", tree.make("harbour", sea))
