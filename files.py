@@ -57,13 +57,13 @@ def keeping(incoming: Sequence[Incoming]) -> Iterator[list[str]]:
 
 
 def put(
-    owner: User, name: str, one: Incoming, folder_id: int | None = None, details: Any = None
+    owner: User, blob: Blob, one: Incoming, folder_id: int | None = None, details: Any = None
 ) -> File:
-    """Store `one`, whose bytes are `name`, as a file of `owner`: a new version where there is one
+    """Store `one`, whose bytes are `blob`, as a file of `owner`: a new version where there is one
     of the same name. Call `require_room` before. Raises 400 for no folder of theirs."""
     require_folder(owner, folder_id)
     file = File.named(owner.id, folder_id, one.name) or File.begin(owner, folder_id, one.name)
-    add_version(file, blob_of(name, one), one.mimetype, owner, details)
+    add_version(file, blob, one.mimetype, owner, details)
     return file
 
 
@@ -80,6 +80,15 @@ def blob_of(name: str, one: Incoming) -> Blob:
     if blob.name != name:
         discard([name])
     return blob
+
+
+def blobs_of(names: Sequence[str], incoming: Sequence[Incoming]) -> list[Blob]:
+    """The same of several, in their order. They are held in that of their digests, or two who store
+    the same files at once would wait for each other."""
+    pairs = list(zip(names, incoming, strict=True))
+    by_digest = sorted(pairs, key=lambda pair: pair[1].draft.sha256)
+    blobs = {name: blob_of(name, one) for name, one in by_digest}
+    return [blobs[name] for name in names]
 
 
 def add_version(

@@ -12,7 +12,7 @@ import rate_limits
 import shapes
 from auth import signed_in
 from errors import WharfError, bad_request
-from files import Incoming, incoming, keeping, put, require_room
+from files import Incoming, blobs_of, incoming, keeping, put, require_room
 from models import db, no_folder, parse_id
 from openapi import answers
 from routes.rest import answer
@@ -55,7 +55,7 @@ def upload_files() -> Response:
         details = read_details(form.get("metadata", ""))
         with keeping(parts) as names:
             require_room(g.user, sum(one.draft.size for one in parts))
-            pairs = zip(names, parts, strict=True)
+            pairs = zip(blobs_of(names, parts), parts, strict=True)
             shown = [put(g.user, *pair, folder_id, details).to_dict() for pair in pairs]
             db.session.commit()
     return answer({**shown[0], "files": shown})
