@@ -111,6 +111,17 @@ def test_share_is_taken_back_by_owner_or_reader(
     assert shared.get(shared.ann).json["sharedWith"] == []
 
 
+@pytest.mark.parametrize("of", ["versions", "shares", "links"])
+def test_search_where_there_are_no_texts_finds_nothing(
+    shared: Shared, bob: Account, of: str
+) -> None:
+    shared.share(bob)
+    shared.client.post(f"{shared.path}/links", json={}, headers=shared.ann.headers)
+    answer = shared.get(shared.ann, f"/{of}?q=x")
+    assert (answer.status_code, answer.json) == (200, [])
+    assert len(shared.get(shared.ann, f"/{of}?q=").json) == 1
+
+
 def test_one_user_has_one_share(shared: Shared, bob: Account) -> None:
     shared.share(bob)
     shared.share(bob, "write")
