@@ -10,10 +10,11 @@ import shapes
 from auth import require_user
 from errors import bad_request, not_found
 from file_types import NAME, check_name, clean_name
-from models import File, User, db
+from files import delete_files
+from models import File, User, db, rows_of
 from openapi import answers
-from routes.nouns import Noun, change
-from routes.rest import parse_body, saved
+from routes.nouns import Ids, Noun, change
+from routes.rest import parse_body, require_match, saved
 from validation import Input
 
 bp = Blueprint("files", __name__, url_prefix="/api/files")
@@ -45,7 +46,24 @@ class FileChanges(Input):
     )
 
 
-noun = Noun(File, FileChanges, FileChanges, reader=require_user)
+class FileNoun(Noun):
+    """Files, several of which are deleted at once: their bytes are others' too, and who deletes
+    them one by one would wait for others who do so in another order."""
+
+    def delete_rows(self) -> Response:
+        """Delete up to MAX_BATCH by `{ids}`, all or none; what is not there is deleted already."""
+        user, ids = require_user(), parse_body(Ids).ids
+        files = rows_of(File.visible_to(user).where(File.identified(ids)).order_by(File.id.desc()))
+        for file in files:
+            file.require_removal(user)
+        there = [file for file in files if file.lock()]
+        for file in there:
+            require_match(file.to_dict())
+        delete_files(there)
+        return saved({"ok": True, "ids": [file.id for file in files]})
+
+
+noun = FileNoun(File, FileChanges, FileChanges, reader=require_user)
 bp.get("")(noun.list_rows)
 bp.get("/<row_id>")(noun.show_row)
 bp.delete("/<row_id>")(noun.delete_row)
