@@ -12,7 +12,7 @@ import channels
 from auth import end_sessions, note
 from bus import SESSIONS_ENDED
 from events import as_text, chunks, forget_topics, record_removal, record_withdrawal
-from files import delete_files, delete_uploads
+from files import delete_uploads, end_share, tell_reader
 from models import (
     Collection,
     Comment,
@@ -95,13 +95,22 @@ def forget_name(user: User) -> None:
 
 
 def forget_files(user: User) -> None:
-    """Take out files, folders and what was being uploaded, and leave what others shared."""
+    """Take out files, folders and what was being uploaded, and leave what others shared.
+
+    Readers hear that the files are gone, their owner nothing: those names are to be forgotten.
+    """
     lock_row(user, "role")  # an upload that ends at this moment comes before, or is refused
     delete_uploads(select(Upload).where(Upload.user_id == user.id))
-    for share in rows_of(select(FileShare).where(FileShare.user_id == user.id)):
-        db.session.delete(share)
-    db.session.flush()
-    delete_files(rows_of(select(File).where(File.user_id == user.id)))
+    shared = select(File).join(FileShare).where(FileShare.user_id == user.id)
+    for file in rows_of(shared.order_by(File.user_id)):
+        if file.lock():
+            end_share(file, user)
+    files = rows_of(select(File).where(File.user_id == user.id))
+    for file in files:
+        for share in file.shares:
+            tell_reader(file, share.user, is_gone=True)
+    for chunk in chunks([file.id for file in files]):
+        File.delete_all(chunk)
     folders = select(Folder).where(Folder.user_id == user.id)
     for folder in rows_of(folders.order_by(Folder.path.desc())):
         db.session.delete(folder)

@@ -57,13 +57,13 @@ def keeping(incoming: Sequence[Incoming]) -> Iterator[list[str]]:
 
 
 def put(
-    owner: User, name: str, one: Incoming, folder_id: int | None = None, details: Any = None
+    owner: User, blob: Blob, one: Incoming, folder_id: int | None = None, details: Any = None
 ) -> File:
-    """Store `one`, whose bytes are `name`, as a file of `owner`: a new version where there is one
+    """Store `one`, whose bytes are `blob`, as a file of `owner`: a new version where there is one
     of the same name. Call `require_room` before. Raises 400 for no folder of theirs."""
     require_folder(owner, folder_id)
     file = File.named(owner.id, folder_id, one.name) or File.begin(owner, folder_id, one.name)
-    add_version(file, blob_of(name, one), one.mimetype, owner, details)
+    add_version(file, blob, one.mimetype, owner, details)
     return file
 
 
@@ -80,6 +80,15 @@ def blob_of(name: str, one: Incoming) -> Blob:
     if blob.name != name:
         discard([name])
     return blob
+
+
+def blobs_of(names: Sequence[str], incoming: Sequence[Incoming]) -> list[Blob]:
+    """The same of several, in their order. They are held in that of their digests, or two who store
+    the same files at once would wait for each other."""
+    pairs = list(zip(names, incoming, strict=True))
+    by_digest = sorted(pairs, key=lambda pair: pair[1].draft.sha256)
+    blobs = {name: blob_of(name, one) for name, one in by_digest}
+    return [blobs[name] for name in names]
 
 
 def add_version(
@@ -125,6 +134,18 @@ def delete_folder(folder: Folder) -> None:
         db.session.flush()  # the deepest first
 
 
+@contextmanager
+def telling_below(folder: Folder) -> Iterator[None]:
+    """Around a change of a folder: tell of those below, whose paths change along."""
+    path, below = folder.path, [one for one in rows_of(folder.tree()) if one is not folder]
+    old = [one.told() for one in below]
+    yield
+    if folder.path != path:
+        rows_of(folder.tree().execution_options(populate_existing=True))
+        for one, was in zip(below, old, strict=True):
+            record_row(one, was, one.told())
+
+
 def delete_files(files: Sequence[File]) -> None:
     """Delete many files, and tell of it."""
     for file in files:
@@ -139,6 +160,17 @@ def delete_uploads(some: Select[tuple[Upload]]) -> int:
     for upload in uploads:
         upload.delete()
     return len(uploads)
+
+
+def end_share(file: File, reader: User) -> None:
+    """Share a file no longer with somebody, and tell of it. Call File.lock before."""
+    old, share = file.told(), file.share_of(reader.id)
+    if share:
+        file.shares.remove(share)
+        db.session.delete(share)
+        db.session.flush()
+        record_row(file, old, file.told())
+        tell_reader(file, reader, is_gone=True)
 
 
 def tell_reader(file: File, user: User, is_gone: bool = False) -> None:

@@ -239,10 +239,15 @@ class User(db.Model):
 
     def hold(self) -> None:
         """Let nobody else change what this user has of files until the commit; raises 401."""
+        if not self.try_hold():
+            raise unauthorized("There is no such account any longer")
+
+    def try_hold(self) -> bool:
+        """The same; False when the account is gone."""
         known = (User.id == self.id) & User.deleted_at.is_(None)
         held = update(User).where(known).values(role=User.role).returning(User.id)
-        if db.session.scalar(held, execution_options={"synchronize_session": False}) is None:
-            raise unauthorized("There is no such account any longer")
+        row = db.session.scalar(held, execution_options={"synchronize_session": False})
+        return row is not None
 
     def permissions(self) -> list[dict[str, str]]:
         """What the role allows, as pages read it."""
@@ -1940,6 +1945,7 @@ class Folder(Record, db.Model):
     OPEN = False
     MOST = 1000  # of one user
     LONGEST = 1000  # characters of a path
+    LONGEST_BYTES = 2500  # of it as UTF-8: PostgreSQL puts little more into an index
     __table_args__ = (UniqueConstraint("user_id", "path"),)
 
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
@@ -1988,10 +1994,11 @@ class Folder(Record, db.Model):
         if db.session.scalar(same) not in (None, self.id):
             raise name_taken()
         old, below = self.path or path, self.below()
-        longest = db.session.scalar(select(func.max(func.length(Folder.path))).where(below))
-        if len(path) + max(0, (longest or 0) - len(old)) > self.LONGEST:
-            text = f"A path has {self.LONGEST} characters at most"
-            raise bad_request(text, {"name": [text]})
+        deeper = db.session.scalars(select(Folder.path).where(below))
+        for one in (path, *(path + was[len(old) :] for was in deeper)):
+            if len(one) > self.LONGEST or len(one.encode()) > self.LONGEST_BYTES:
+                text = f"A path has {self.LONGEST} characters at most, fewer of long ones"
+                raise bad_request(text, {"name": [text]})
         if path != old:
             moved = literal(path) + func.substr(Folder.path, len(old) + 1)
             options = {"synchronize_session": False}
@@ -2000,8 +2007,10 @@ class Folder(Record, db.Model):
         self.path = path
 
     def below(self) -> Any:
-        """The condition that a folder is below this one."""
-        down = Folder.path.startswith(f"{self.path}/", autoescape=True)
+        """The condition that a folder is below this one; not by LIKE, for which /Sea and /sea are
+        the same in SQLite."""
+        above = f"{self.path}/"
+        down = func.substr(Folder.path, 1, len(above)) == above
         return and_(Folder.user_id == self.user_id, down)
 
     def tree(self) -> "Select[tuple[Folder]]":
@@ -2122,6 +2131,15 @@ class File(Record, db.Model):
         place = cls.folder_id.is_(None) if folder_id is None else cls.folder_id == folder_id
         same = select(cls).where(cls.user_id == user_id, place, cls.original_name == name)
         return db.session.scalars(same.order_by(cls.id.desc()).limit(1)).first()
+
+    def lock(self) -> bool:
+        """Hold the owner first: so all who change files, or folders of them, come one by one."""
+        owner: User = db.session.get(User, self.user_id)
+        return owner.try_hold() and super().lock()
+
+    def share_of(self, user_id: int | None) -> "FileShare | None":
+        """What this user may do here, unless it is shared with others alone."""
+        return next((share for share in self.shares if share.user_id == user_id), None)
 
     def require_owner(self, user: User | None) -> None:
         """Raise 403 for anybody but its owner."""

@@ -7,7 +7,9 @@ from threading import Lock
 from typing import IO, Any
 
 from flask import current_app
-from PIL import Image, ImageOps
+from PIL import Image
+from PIL.ExifTags import Base
+from PIL.Image import Transpose
 
 from errors import WharfError, not_found
 from file_types import FORMATS
@@ -16,6 +18,16 @@ from storage import get_storage
 
 MIMETYPE = "image/webp"
 QUALITY = 80
+# By the note of how the camera was held. Pillow's own way writes all notes anew, and fails at some.
+TURNS = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
 one_at_a_time = Lock()  # a large picture takes much memory while it is unpacked
 
 
@@ -48,7 +60,8 @@ def shrink(file: IO[bytes], longest: int) -> Image.Image:
             raise WharfError(413, f"A picture has {most} pixels at most", "image_too_large")
         picture.draft("RGB", (2 * longest, 2 * longest))  # of a JPEG, no more is unpacked
         picture.thumbnail((2 * longest, 2 * longest))
-        picture = ImageOps.exif_transpose(picture)
+        turn = TURNS.get(picture.getexif().get(Base.Orientation, 1))
+        picture = picture.transpose(turn) if turn is not None else picture
         has_alpha = picture.has_transparency_data
         picture = picture.convert("RGBA" if has_alpha else "RGB")
         picture.thumbnail((longest, longest))

@@ -8,11 +8,11 @@ from sqlalchemy import select
 import shapes
 from auth import signed_in
 from errors import WharfError, bad_request
-from events import record_change, record_row
-from files import tell_reader
+from events import record_change
+from files import end_share, tell_reader
 from models import File, FileShare, User, db, parse_id
 from openapi import answers
-from routes.files import hold_owner
+from routes.files import hold
 from routes.lists import answer_list
 from routes.rest import deleted, parse_body, saved
 from validation import Input
@@ -46,7 +46,7 @@ def share_file(file_id: str, user_id: str) -> Response:
     form, reader = parse_body(ShareForm), User.load(user_id)
     if reader.id == g.user.id:
         raise bad_request("A file is its owner's already", code="own_file")
-    old, knowing, share = file.told(), file.told_on(), find_share(file, reader.id)
+    old, knowing, share = file.told(), file.told_on(), file.share_of(reader.id)
     if share is None:
         if len(file.shares) >= MOST:
             raise WharfError(409, f"{MOST} people are enough for a file", "too_many")
@@ -69,15 +69,9 @@ def unshare_file(file_id: str, user_id: str) -> Response:
     file = File.load(file_id, g.user)
     if parse_id(user_id) != g.user.id:
         file.require_owner(g.user)
-    hold_owner(file)
-    db.session.refresh(file)
-    old, share = file.told(), find_share(file, parse_id(user_id))
-    if share:
-        file.shares.remove(share)
-        db.session.delete(share)
-        db.session.flush()
-        record_row(file, old, file.told())
-        tell_reader(file, share.user, is_gone=True)
+    hold(file)
+    if share := file.share_of(parse_id(user_id)):
+        end_share(file, share.user)
     return deleted(user_id)
 
 
@@ -85,11 +79,5 @@ def load_own(file_id: str, user: User) -> File:
     """A file of the caller's, held until the commit; raises 403 and 404."""
     file: File = File.load(file_id, user)
     file.require_owner(user)
-    hold_owner(file)
-    db.session.refresh(file)
+    hold(file)
     return file
-
-
-def find_share(file: File, user_id: int | None) -> FileShare | None:
-    """The share of a file with somebody."""
-    return next((share for share in file.shares if share.user_id == user_id), None)

@@ -11,7 +11,7 @@ from errors import WharfError
 from files import add_version, blob_of, keeping, require_room
 from models import File, FileVersion, db
 from openapi import answers
-from routes.files import hold_owner
+from routes.files import hold
 from routes.lists import answer_list
 from routes.rest import answer, saved
 from routes.uploads import MULTIPART, UploadForm, read_form
@@ -44,11 +44,11 @@ def create_version(file_id: str) -> Response:
             raise WharfError(400, "One file is enough for a version", "too_many_files")
         with keeping(parts) as [name]:
             file = File.load(file_id, g.user)
+            owner = hold(file)
             file.require_change(g.user)
             if parts[0].mimetype != file.mimetype:
                 raise WharfError(415, f"This file is {file.mimetype}")
-            require_room(hold_owner(file), parts[0].draft.size)
-            db.session.refresh(file)
+            require_room(owner, parts[0].draft.size)
             add_version(file, blob_of(name, parts[0]), parts[0].mimetype, g.user)
             response = answer(file.to_dict(), 201)
             db.session.commit()
@@ -61,10 +61,9 @@ def create_version(file_id: str) -> Response:
 def restore_version(file_id: str, number: str) -> Response:
     """Have the file be again what it was, as a version more."""
     file = File.load(file_id, g.user)
+    owner = hold(file)
     file.require_change(g.user)
     was = file.load_version(number)
-    require_room(hold_owner(file), was.blob.size)
-    file.lock()
-    was = file.load_version(number)
+    require_room(owner, was.blob.size)
     add_version(file, was.blob, was.mimetype, g.user)
     return saved(file.to_dict())

@@ -82,8 +82,8 @@ def search(statement: Select[Any], model: Any) -> tuple[Select[Any], Any]:
         raise refused("q", f"q must have {MAX_SEARCHED} characters at most")
     if getattr(model, "IS_INDEXED", False):
         return find_words(statement, model, words)
-    columns = [model.__table__.columns[name] for name in model.SEARCHED]
-    found = or_(*(one.icontains(words, autoescape=True) for one in columns))
+    columns = [model.__table__.columns[name] for name in getattr(model, "SEARCHED", ())]
+    found = or_(false(), *(one.icontains(words, autoescape=True) for one in columns))
     return statement.where(found), model.id
 
 

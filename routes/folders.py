@@ -1,28 +1,30 @@
 """Folders of one's files (docs/files.md)."""
 
+import unicodedata
 from typing import Annotated
 
 from flask import Blueprint, Response
 from pydantic import AfterValidator, AliasChoices, Field
 
 from auth import require_user
-from files import delete_folder
+from files import delete_folder, telling_below
 from models import Folder
-from routes.nouns import Noun
-from routes.rest import deleted, require_match
+from routes.nouns import Noun, change
+from routes.rest import deleted, parse_body, require_match, saved
 from validation import Input, RequiredName
 
 bp = Blueprint("folders", __name__, url_prefix="/api/folders")
 
 
-def refuse_slashes(name: str) -> str:
-    """A path is names with slashes between; raises ValueError."""
+def clean(name: str) -> str:
+    """A name as it is stored: what looks alike is the same. A path is names with slashes between;
+    raises ValueError."""
     if "/" in name or "\\" in name or name in (".", ".."):
         raise ValueError("must not contain slashes, or be dots alone")
-    return name
+    return unicodedata.normalize("NFC", name)
 
 
-Named = Annotated[RequiredName, AfterValidator(refuse_slashes)]
+Named = Annotated[RequiredName, AfterValidator(clean)]
 Parent = Annotated[int, Field(ge=1, le=2**31 - 1)] | None
 PARENT = AliasChoices("parentId", "parent_id")
 
@@ -46,8 +48,12 @@ class FolderNoun(Noun):
 
     def update_row(self, row_id: str) -> Response:
         """Rename it, or move it with all that is in it."""
-        require_user().hold()
-        return super().update_row(row_id)
+        user, form = require_user(), parse_body(FolderChanges)
+        user.hold()
+        folder = Folder.load(row_id, user)
+        with telling_below(folder):
+            change(folder, form.model_dump(exclude_unset=True))
+        return saved(folder.to_dict())
 
     def delete_row(self, row_id: str) -> Response:
         """Delete it with all that is in it; what is not there is deleted already."""

@@ -22,7 +22,7 @@ import rate_limits
 from auth import signed_in
 from errors import WharfError, bad_request, not_found
 from file_types import check_name, clean_name
-from files import Incoming, delete_uploads, keeping, put, require_folder, require_room
+from files import Incoming, blob_of, delete_uploads, keeping, put, require_folder, require_room
 from models import Upload, User, count_rows, db, now
 from routes.uploads import read_folder
 from storage import CHUNK, Draft, TooLarge, get_storage
@@ -234,7 +234,7 @@ def finish(upload: Upload, user: User, last: Draft) -> None:
                 db.session.refresh(upload)
                 upload.parts = upload.parts[:-1]
                 upload.release()
-                file = put(user, name, one, upload.folder_id)
+                file = put(user, blob_of(name, one), one, upload.folder_id)
                 upload.file_id = file.id
                 db.session.commit()
         except WharfError as error:

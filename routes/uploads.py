@@ -12,7 +12,7 @@ import rate_limits
 import shapes
 from auth import signed_in
 from errors import WharfError, bad_request
-from files import Incoming, incoming, keeping, put, require_room
+from files import Incoming, blobs_of, incoming, keeping, put, require_room
 from models import db, no_folder, parse_id
 from openapi import answers
 from routes.rest import answer
@@ -23,6 +23,7 @@ bp = Blueprint("uploads", __name__)
 
 PARTS = ("file", "files", "file[]", "files[]")  # what clients call them
 FORM_OVERHEAD = 100_000  # bytes a multipart body may have beside the files themselves
+MAX_METADATA = 10_000  # characters
 MULTIPART = "multipart/form-data"
 
 
@@ -32,7 +33,7 @@ class UploadForm(Input):
     file: bytes
     files: list[bytes] = []
     folderId: int | None = Field(None, ge=1, le=2**31 - 1)
-    metadata: str = Field("", max_length=10_000)
+    metadata: str = Field("", max_length=MAX_METADATA)
 
 
 @bp.post("/api/upload")
@@ -51,10 +52,10 @@ def upload_files() -> Response:
     with ExitStack() as drafts:
         parts, form = read_form(drafts)
         folder_id = read_folder(form)
-        details = parse_object(form["metadata"]) if form.get("metadata") else None
+        details = read_details(form.get("metadata", ""))
         with keeping(parts) as names:
             require_room(g.user, sum(one.draft.size for one in parts))
-            pairs = zip(names, parts, strict=True)
+            pairs = zip(blobs_of(names, parts), parts, strict=True)
             shown = [put(g.user, *pair, folder_id, details).to_dict() for pair in pairs]
             db.session.commit()
     return answer({**shown[0], "files": shown})
@@ -99,3 +100,11 @@ def read_folder(fields: dict[str, str]) -> int | None:
     if folder_id is None:
         raise no_folder()
     return folder_id
+
+
+def read_details(text: str) -> dict[str, Any] | None:
+    """The JSON object that is kept with the files, None without one; raises 400."""
+    if len(text) > MAX_METADATA:
+        message = f"Metadata must have {MAX_METADATA} characters at most"
+        raise bad_request(message, {"metadata": [message]})
+    return parse_object(text) if text else None

@@ -3,10 +3,13 @@
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
+from models import File
 from tests.conftest import Account, Peer, Server, assert_error
-from tests.uploads import PNG, UPLOAD, form, read
+from tests.races import before_lock
+from tests.uploads import PNG, UPLOAD, form, left_behind, read
 
 OTHER = PNG + b"more"
 
@@ -108,10 +111,75 @@ def test_share_is_taken_back_by_owner_or_reader(
     assert shared.get(shared.ann).json["sharedWith"] == []
 
 
+@pytest.mark.parametrize("of", ["versions", "shares", "links"])
+def test_search_where_there_are_no_texts_finds_nothing(
+    shared: Shared, bob: Account, of: str
+) -> None:
+    shared.share(bob)
+    shared.client.post(f"{shared.path}/links", json={}, headers=shared.ann.headers)
+    answer = shared.get(shared.ann, f"/{of}?q=x")
+    assert (answer.status_code, answer.json) == (200, [])
+    assert len(shared.get(shared.ann, f"/{of}?q=").json) == 1
+
+
 def test_one_user_has_one_share(shared: Shared, bob: Account) -> None:
     shared.share(bob)
     shared.share(bob, "write")
     assert [one["mode"] for one in shared.get(bob, "/shares").json] == ["write"]
+
+
+LATE: list[tuple[str, str, Any]] = [  # what writers do, when it is too late
+    ("PATCH", "", lambda: {"json": {"originalName": "b.png"}}),
+    ("POST", "/versions", lambda: form(OTHER)),
+    ("POST", "/versions/1/restore", dict),
+]
+LATE_OWNER: list[tuple[str, str, Any]] = [
+    *LATE,
+    ("PUT", "/shares/{bob}", lambda: {"json": {}}),
+    ("DELETE", "/shares/{bob}", dict),
+    ("POST", "/links", lambda: {"json": {}}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), LATE_OWNER)
+def test_file_that_is_deleted_meanwhile_is_404(
+    app: Flask, shared: Shared, bob: Account, monkeypatch: Any, method: str, path: str, body: Any
+) -> None:
+    headers = shared.ann.headers
+    shared.share(bob)
+    before_lock(monkeypatch, File, lambda: app.test_client().delete(shared.path, headers=headers))
+    address = shared.path + path.format(bob=bob.user["id"])
+    answer = shared.client.open(address, method=method, headers=headers, **body())
+    assert_error(answer, 404, "file_not_found")
+    assert left_behind(app) == []
+
+
+@pytest.mark.parametrize(("method", "path", "body"), LATE)
+def test_who_may_write_no_longer_writes_nothing(
+    app: Flask, shared: Shared, bob: Account, monkeypatch: Any, method: str, path: str, body: Any
+) -> None:
+    shared.share(bob, "write")
+    share, headers = f"{shared.path}/shares/{bob.user['id']}", shared.ann.headers
+    before_lock(monkeypatch, File, lambda: app.test_client().delete(share, headers=headers))
+    address = shared.path + path
+    answer = shared.client.open(address, method=method, headers=bob.headers, **body())
+    assert_error(answer, 403)
+    file = shared.get(shared.ann).json
+    assert (file["originalName"], file["version"]) == ("a.png", 1)
+    assert len(left_behind(app)) == 1
+
+
+def test_writer_sends_the_whole_file_back(
+    client: FlaskClient, shared: Shared, bob: Account
+) -> None:
+    folder = client.post("/api/folders", json={"name": "x"}, headers=shared.ann.headers).json
+    moved = {"folderId": folder["id"]}
+    assert client.patch(shared.path, json=moved, headers=shared.ann.headers).status_code == 200
+    shared.share(bob, "write")
+    whole = shared.get(bob).json | {"originalName": "b.png"}
+    answer = client.put(shared.path, json=whole, headers=bob.headers)
+    assert (answer.status_code, answer.json["originalName"]) == (200, "b.png")
+    assert_error(client.put(shared.path, json={"folderId": None}, headers=bob.headers), 403)
 
 
 def watch(peer: Peer) -> None:

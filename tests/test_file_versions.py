@@ -148,3 +148,19 @@ def test_bytes_that_are_deleted_while_they_come_again_stay(
         assert read(client, kept["url"]).data == FIRST
         client.delete(f"/api/files/{kept['id']}", headers=bob.headers)
     assert left_behind(app) == []
+
+
+def test_the_same_bytes_are_deleted_in_another_order_at_once(
+    app: Flask, client: FlaskClient, ann: Account, bob: Account
+) -> None:
+    def delete(account: Account, ids: list[int]) -> int:
+        call = {"json": {"ids": ids}, "headers": account.headers}
+        return app.test_client().delete("/api/files/batch", **call).status_code
+
+    for _ in range(4):
+        order = range(8)
+        anns = [put(client, ann, PNG + bytes([n]), f"{n}.png")["id"] for n in order]
+        bobs = [put(client, bob, PNG + bytes([n]), f"{n}.png")["id"] for n in reversed(order)]
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(delete, (ann, bob), (anns, bobs))) == [200, 200]
+    assert left_behind(app) == []

@@ -8,7 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from models import Folder
-from tests.conftest import Account, assert_error
+from tests.conftest import Account, Server, assert_error
 from tests.uploads import UPLOAD, form, left_behind, read
 
 FOLDERS = "/api/folders"
@@ -69,6 +69,23 @@ def test_moved_folder_takes_everything_along(tree: Tree) -> None:
     assert tree.paths() == paths
     assert tree.change(quay, parentId=None).json["path"] == "/quay"
     assert tree.change(quay, name="pier").json["path"] == "/pier"
+
+
+def test_what_is_below_is_told_along(tree: Tree, server: Server, ann: Account) -> None:
+    sea, attic = tree.make("sea"), tree.make("attic")
+    quay = tree.make("quay", tree.make("harbour", sea))
+    peer = server.chat(ann)
+    peer.ask("subscribe", "system", payload={"table": "folders"})
+    tree.change(sea, parentId=attic["id"])
+    told = [peer.expect("database_change")["data"] for _ in range(3)]
+    assert sorted(one["path"] for one in told) == tree.paths()[1:]
+    [moved] = [one for one in told if one["id"] == quay["id"]]
+    path = f"{FOLDERS}/{quay['id']}"
+    assert tree.client.get(path, headers=tree.headers).json == moved
+    tree.change(sea, name="sea")
+    tree.change(quay, name="pier")
+    paths = [peer.expect("database_change")["data"]["path"] for _ in range(2)]
+    assert paths == ["/attic/sea", "/attic/sea/harbour/pier"]
 
 
 @pytest.mark.parametrize("below", [0, 1, 2])
@@ -156,6 +173,21 @@ def test_file_is_moved_and_renamed(tree: Tree) -> None:
     assert patch(folderId=None).json["folderId"] is None
 
 
+def test_file_is_renamed_to_what_an_upload_may_be_called(tree: Tree) -> None:
+    sea, name = tree.make("sea"), "x" * 196 + ".png"
+    file = tree.put(name)
+    path = f"/api/files/{file['id']}"
+    whole = {**file, "folderId": sea["id"]}  # as it was read
+    moved = tree.client.put(path, json=whole, headers=tree.headers)
+    assert (moved.status_code, moved.json["folderId"]) == (200, sea["id"])
+    typed = {"originalName": "e\u0301.png"}  # as some systems write an accent
+    renamed = tree.client.patch(path, json=typed, headers=tree.headers)
+    assert (renamed.status_code, renamed.json["originalName"]) == (200, "\u00e9.png")
+    for wrong in ("x" * 197 + ".png", "a\n.png", "\u202ea.png", "a\0.png", "", " "):
+        answer = tree.client.patch(path, json={"originalName": wrong}, headers=tree.headers)
+        assert "originalName" in assert_error(answer, 400)["errors"]
+
+
 def test_deleted_folder_takes_its_files_with_it(app: Flask, tree: Tree) -> None:
     sea = tree.make("sea")
     inside = tree.put("a.png", tree.make("harbour", sea))
@@ -206,3 +238,31 @@ def test_folder_of_an_upload_is_a_number(tree: Tree, word: str) -> None:
     answer = tree.client.post(UPLOAD, headers=tree.headers, **request)
     assert "folderId" in assert_error(answer, 400)["errors"]
     assert tree.names() == []
+
+
+def test_large_and_small_letters_are_two_folders(app: Flask, tree: Tree) -> None:
+    sea, other = tree.make("Sea"), tree.make("sea")
+    tree.put("a.png", tree.make("harbour", other))
+    assert tree.change(sea, name="Ocean").status_code == 200
+    assert tree.paths() == ["/Ocean", "/sea", "/sea/harbour"]
+    tree.change(sea, name="SEA")
+    tree.client.delete(f"{FOLDERS}/{sea['id']}", headers=tree.headers)
+    assert tree.paths() == ["/sea", "/sea/harbour"]
+    assert tree.names() == ["a.png"]
+
+
+def test_path_of_long_letters_has_an_end(tree: Tree) -> None:
+    letters = [chr(0x4E00 + 13 * n % 20_000) for n in range(1000)]
+    answers, deepest = [], None
+    for n in range(10):
+        body = {"name": "".join(letters[99 * n : 99 * n + 99]), "parentId": deepest}
+        answers.append(tree.client.post(FOLDERS, json=body, headers=tree.headers))
+        deepest = (answers[-1].json or {}).get("id", deepest)
+    assert answers[7].status_code == 201
+    assert "name" in assert_error(answers[9], 400)["errors"]
+
+
+def test_accents_are_one_letter(tree: Tree) -> None:
+    assert tree.make("e\u0301te\u0301")["name"] == "\u00e9t\u00e9"
+    answer = tree.client.post(FOLDERS, json={"name": "\u00e9t\u00e9"}, headers=tree.headers)
+    assert_error(answer, 409, "name_taken")

@@ -1,6 +1,7 @@
 """Thumbnails: their sizes, what is left out, and what is refused (docs/files.md#thumbnails)."""
 
 import io
+import struct
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 from tests.conftest import PASSWORD, Account, assert_error
 from tests.uploads import PNG, UPLOAD, form, left_behind, read
 
-ORIENTATION, MAKE, GPS = 0x0112, 0x010F, 0x8825
+WIDTH, MAKE, ORIENTATION, GPS = 0x0100, 0x010F, 0x0112, 0x8825
 
 
 def picture(kind: str = "PNG", size: tuple[int, int] = (1600, 800), **options: Any) -> bytes:
@@ -103,6 +104,15 @@ def test_it_is_turned_and_forgets_where_it_was_taken(client: FlaskClient, ann: A
     assert image.getpixel((128, 490))[2] > 200
     assert dict(image.getexif()) == {}
     assert read(client, file["url"]).data == data  # the file itself stays as it is
+
+
+def test_notes_that_nobody_can_write_anew_do_no_harm(client: FlaskClient, ann: Account) -> None:
+    text, number = 2, 3
+    entries = struct.pack("<HHIHH", WIDTH, text, 1, ord("A"), 0)
+    entries += struct.pack("<HHIHH", ORIENTATION, number, 1, 6, 0)
+    notes = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 2) + entries + bytes(4)
+    file = put(client, ann, picture("JPEG", (40, 20), exif=notes), "jpg")
+    assert opened(client, file["thumbnails"]["small"]).size == (20, 40)
 
 
 def test_name_of_a_picture_is_not_enough(client: FlaskClient, ann: Account) -> None:

@@ -1,6 +1,8 @@
 """Upload forms: several files, other names of parts and addresses, fields (docs/files.md)."""
 
 import io
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -52,7 +54,33 @@ def test_number_of_files_has_an_end(app: Flask, client: FlaskClient, ann: Accoun
     assert [one["version"] for one in answer.json["files"]] == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '"x"', "7", '{"a": NaN}', "x" * 10_001])
+def test_the_same_files_in_another_order_at_once(
+    app: Flask, register: Callable[..., Account]
+) -> None:
+    people = [register(name) for name in ("ann", "bob", "cleo", "dan")]
+
+    def upload(number: int, turn: int) -> int:
+        files = [(PNG + bytes([turn, n]), f"{turn}-{n}.png", "image/png") for n in range(5)]
+        request = several(*(files if number % 2 else reversed(files)))
+        headers = people[number].headers
+        return app.test_client().post(UPLOAD, headers=headers, **request).status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        for turn in range(3):
+            assert list(pool.map(upload, range(4), [turn] * 4)) == [200] * 4
+
+
+LONG = '{"a": "' + "x" * 9_991 + '"}'
+
+
+def test_metadata_has_an_end(client: FlaskClient, ann: Account) -> None:
+    request = form()
+    request["data"]["metadata"] = LONG
+    assert len(LONG) == 10_000
+    assert client.post(UPLOAD, headers=ann.headers, **request).status_code == 200
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '"x"', "7", '{"a": NaN}', LONG + " "])
 def test_strange_metadata_is_400(app: Flask, client: FlaskClient, ann: Account, text: str) -> None:
     request = form()
     request["data"]["metadata"] = text

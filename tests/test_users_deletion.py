@@ -166,6 +166,29 @@ def test_words_to_others_stay_and_words_of_ones_own_go(
         assert "Deleted user" in heard
 
 
+def test_names_of_files_are_forgotten_and_who_shared_one_is_told(
+    app: Flask, client: FlaskClient, server: Server, ann: Account, bob: Account
+) -> None:
+    for one, other, name in ((ann, bob, "anns.png"), (bob, ann, "bobs.png")):
+        file = client.post(UPLOAD, headers=one.headers, **form(name=name)).json
+        path = f"/api/files/{file['id']}/shares/{other.user['id']}"
+        assert client.put(path, json={}, headers=one.headers).status_code == 200
+    peer = server.chat(bob)
+    peer.ask("subscribe", "system", payload={"table": "files"})
+    assert client.delete(path_of(ann), headers=ann.headers).status_code == 204
+    told = [peer.expect("database_change") for _ in range(2)]
+    assert sorted(one["event"] for one in told) == ["DELETE", "UPDATE"]
+    [changed] = [one["data"] for one in told if one["event"] == "UPDATE"]
+    assert (changed["originalName"], changed["sharedWith"]) == ("bobs.png", [])
+    with app.app_context():
+        kept = "".join(db.session.scalars(select(StoredEvent.data)))
+        own = StoredEvent.topic == f"files:{ann.user['id']}"
+        heard = "".join(db.session.scalars(select(StoredEvent.data).where(own)))
+        assert "anns.png" not in kept
+        assert "bobs.png" not in heard
+        assert "bobs.png" in kept
+
+
 def test_files_of_a_deleted_account_are_gone(client: FlaskClient, ann: Account) -> None:
     url = client.post(UPLOAD, headers=ann.headers, **form()).json["url"]
     with client.get(url, buffered=True) as response:
