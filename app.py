@@ -192,12 +192,12 @@ def main() -> None:
 
 
 class QuietHandler(WSGIRequestHandler):
-    """Logs requests without their query: the tokens of sockets are in there."""
+    """Logs requests without the tokens in their addresses; those of sockets are in the query."""
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """One line at DEBUG."""
         path = getattr(self, "path", "")  # none was read of bytes that are no HTTP
-        log.debug("%s %s %s", self.command, path.partition("?")[0], code)
+        log.debug("%s %s %s", self.command, logs.redact(path.partition("?")[0]), code)
 
 
 def listen(app: Flask, host: str, port: int) -> None:

@@ -1,6 +1,7 @@
 """Log records as JSON lines, with what is known of the request; and an id for every request.
 
-Neither form holds queries, headers or bodies: that is where tokens and passwords travel.
+Neither form holds queries, headers or bodies, where tokens and passwords travel, nor the tokens of
+links to files, which are in the path.
 """
 
 import json
@@ -18,8 +19,13 @@ from auth import claimed_user_id
 log = logging.getLogger("request")
 
 SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,100}")  # a caller's own id, if it harms no log
-# What other libraries may quote of an address.
-SECRET = re.compile(r"((?:\w*token|ticket|password)=)[^&\s\"']+", re.IGNORECASE)
+# In an address, which other libraries may quote whole.
+SECRET = re.compile(r"((?:\w*token|ticket|password)=|(?<!\w)/links/)[^&\s\"'/]+", re.IGNORECASE)
+
+
+def redact(text: str) -> str:
+    """The text without the secrets of addresses in it."""
+    return SECRET.sub(r"\1...", text)
 
 
 class JsonFormatter(logging.Formatter):
@@ -30,12 +36,12 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": SECRET.sub(r"\1...", record.getMessage()),
+            "message": redact(record.getMessage()),
             **request_facts(),
             **getattr(record, "facts", {}),
         }
         if record.exc_info:
-            facts["exception"] = SECRET.sub(r"\1...", self.formatException(record.exc_info))
+            facts["exception"] = redact(self.formatException(record.exc_info))
         return json.dumps(facts, default=str)  # ASCII: no character can break the line
 
 
@@ -89,7 +95,7 @@ def end(response: Response) -> Response:
     response.headers["X-Request-Id"] = request.environ["wharf.request_id"]
     if current_app.config["LOG_FORMAT"] == "json":
         status, milliseconds = status_of(response), round(elapsed() * 1000, 1)
-        facts = {"method": request.method, "path": request.path, "status": status}
+        facts = {"method": request.method, "path": redact(request.path), "status": status}
         message = f"{request.method} {request.path} {status}"
         log.info(message, extra={"facts": {**facts, "ms": milliseconds}})
     return response

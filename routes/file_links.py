@@ -35,7 +35,7 @@ class LinkForm(Input):
 
     expiresIn: Annotated[int, Field(ge=60, le=YEAR)] = WEEK
     maxDownloads: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
-    password: str | None = None
+    password: Annotated[str, Field(min_length=1)] | None = None
 
 
 class LinkPassword(Input):

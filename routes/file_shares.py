@@ -22,9 +22,9 @@ MOST = 100  # of one file
 
 
 class ShareForm(Input):
-    """`{mode?}`: `read`, or `write` to add versions and to rename it too."""
+    """`{mode?}`: `read`, or `write` to add versions and to rename it too; else what it was."""
 
-    mode: Literal["read", "write"] = "read"
+    mode: Literal["read", "write"] | None = None
 
 
 @bp.get("")
@@ -50,9 +50,9 @@ def share_file(file_id: str, user_id: str) -> Response:
     if share is None:
         if len(file.shares) >= MOST:
             raise WharfError(409, f"{MOST} people are enough for a file", "too_many")
-        share = FileShare(user=reader)
+        share = FileShare(user=reader, mode="read")
         file.shares.append(share)
-    share.mode = form.mode
+    share.mode = form.mode or share.mode
     db.session.flush()
     for topic, name in knowing:
         record_change(topic, name, old, file.told())

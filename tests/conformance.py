@@ -5,6 +5,7 @@ the schema does not name fails it too.
 """
 
 import json
+import logging
 from functools import cache
 from typing import Any
 from urllib.parse import quote
@@ -61,7 +62,9 @@ def find_problem(at: tuple[str, str], response: Response) -> str:
 @cache
 def described() -> dict[str, Any]:
     """The document of an app that serves everything, closed."""
-    app = create_app({"SECRET_KEY": "x" * 40, "DATABASE_URL": "sqlite://", "LOG_LEVEL": "warning"})
+    level = logging.getLogger().level  # of the app that a test just made
+    app = create_app({"SECRET_KEY": "x" * 40, "DATABASE_URL": "sqlite://"})
+    logging.getLogger().setLevel(level)
     found: dict[str, Any] = close(json.loads(json.dumps(openapi.document(app))))
     return found
 

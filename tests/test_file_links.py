@@ -127,6 +127,7 @@ def test_guesses_are_limited(make_app: Any, register: Any) -> None:
         {"expiresIn": "soon"},
         {"maxDownloads": 0},
         {"maxDownloads": 2**31},
+        {"password": ""},
         {"password": "short"},
         {"password": "x" * 100},
         {"password": 7},

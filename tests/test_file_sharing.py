@@ -128,6 +128,15 @@ def test_one_user_has_one_share(shared: Shared, bob: Account) -> None:
     assert [one["mode"] for one in shared.get(bob, "/shares").json] == ["write"]
 
 
+def test_share_without_a_mode_stays_what_it_is(
+    client: FlaskClient, shared: Shared, bob: Account
+) -> None:
+    shared.share(bob, "write")
+    path = f"{shared.path}/shares/{bob.user['id']}"
+    for call in (client.patch, client.put):
+        assert call(path, json={}, headers=shared.ann.headers).json["mode"] == "write"
+
+
 LATE: list[tuple[str, str, Any]] = [  # what writers do, when it is too late
     ("PATCH", "", lambda: {"json": {"originalName": "b.png"}}),
     ("POST", "/versions", lambda: form(OTHER)),

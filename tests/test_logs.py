@@ -136,6 +136,13 @@ def test_secrets_that_others_quote_are_left_out(message: str) -> None:
     assert "secret" not in JsonFormatter().format(record)
 
 
+def test_links_are_logged_without_their_token(client: FlaskClient, lines: Lines) -> None:
+    client.get("/links/secret.signature")
+    client.get("/api/files/5/links/7")
+    assert "secret" not in json.dumps(lines())
+    assert [line["path"] for line in requests_in(lines)] == ["/links/...", "/api/files/5/links/7"]
+
+
 @pytest.mark.parametrize("path", ["/a%0Ab", "/%22%7D", "/%F0%9F%9A%80", "/%ff%fe"])
 def test_no_path_breaks_a_line(client: FlaskClient, lines: Lines, path: str) -> None:
     before = len(lines())
