@@ -64,7 +64,7 @@ def check_content(name: str, file: IO[bytes], allowed: Sequence[str], most_pixel
     file.seek(0)
     head = file.read(HEAD)
     if not agrees(head, end_of(name)):
-        raise wrong_type(allowed)
+        raise WharfError(415, f"The content is not that of a {end_of(name)} file")
     if has_too_many(file, most_pixels):
         raise WharfError(413, f"A picture has {most_pixels} pixels at most", "image_too_large")
     file.seek(0)

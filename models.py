@@ -1946,7 +1946,7 @@ class Folder(Record, db.Model):
     MOST = 1000  # of one user
     LONGEST = 1000  # characters of a path
     LONGEST_BYTES = 2500  # of it as UTF-8: PostgreSQL puts little more into an index
-    __table_args__ = (UniqueConstraint("user_id", "path"),)
+    __table_args__ = (UniqueConstraint("user_id", "path"), {"sqlite_autoincrement": True})
 
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("folders.id"), index=True)
@@ -2083,7 +2083,10 @@ class File(Record, db.Model):
     OPEN = False
     SIZES: ClassVar[dict[str, int]] = {"small": 128, "medium": 512, "large": 1024}  # of thumbnails
     DRAWN = {"image/jpeg", "image/png", "image/gif", "image/webp"}  # that have thumbnails
-    __table_args__ = (Index("files_named", "user_id", "folder_id", "original_name"),)
+    __table_args__ = (
+        Index("files_named", "user_id", "folder_id", "original_name"),
+        {"sqlite_autoincrement": True},  # what somebody kept of a deleted one leads to no other
+    )
 
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
     folder_id: Mapped[int | None] = mapped_column(ForeignKey("folders.id"), index=True)
@@ -2279,6 +2282,7 @@ class FileLink(db.Model):
     __tablename__ = "file_links"
     LISTED = {"id", "expires_at", "created_at"}
     MOST = 100  # of one file
+    __table_args__ = {"sqlite_autoincrement": True}  # or a revoked address led to the next one
 
     id: Mapped[int] = mapped_column(primary_key=True)
     file_id: Mapped[int] = mapped_column(ForeignKey("files.id"), index=True)

@@ -16,7 +16,8 @@ LOCAL_PAGES = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?\Z"
 EXPOSED = (
     "ETag, Link, Location, Retry-After, X-Total-Count, X-Unread-Count, X-CSRFToken, "
     "X-Request-Id, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, "
-    "Content-Location, Upload-Offset, Upload-Length, Upload-Metadata, Upload-Expires, "
+    "Accept-Ranges, Content-Disposition, Content-Location, Content-Range, "
+    "Upload-Offset, Upload-Length, Upload-Metadata, Upload-Expires, "
     "Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, Tus-Checksum-Algorithm"
 )
 PREFLIGHT_SECONDS = 600

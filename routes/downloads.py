@@ -94,15 +94,21 @@ def send(
 
 
 def guarded(response: Response, file: IO[bytes], is_whole: bool = False) -> Response:
-    """What is not run by a browser, whole or the part that is asked for; raises 416."""
+    """What is not run by a browser, whole or the part that is asked for; raises 416.
+
+    Of several parts, or of other units, the whole is the answer that RFC 9110 (14.2) allows.
+    """
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     response.content_length = size = file.seek(0, SEEK_END)
     file.seek(0)
-    if "Range" in request.headers and not is_whole:
+    asked, part = dict(request.environ), request.range
+    if part and (part.units != "bytes" or len(part.ranges) > 1):
+        del asked["HTTP_RANGE"]
+    if "HTTP_RANGE" in asked and not is_whole:
         response.response = FileWrapper(file, CHUNK)  # servers' own read all that is before
     try:
         if not is_whole:
-            response.make_conditional(request, accept_ranges=True, complete_length=size)
+            response.make_conditional(asked, accept_ranges=True, complete_length=size)
     except RequestedRangeNotSatisfiable:
         file.close()
         whole = {"Content-Range": f"bytes */{size}"}

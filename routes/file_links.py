@@ -94,14 +94,14 @@ def follow_link(token: str) -> Response:
     """The file as an attachment, whole: each time counts. With a password, by POST.
 
     Raises 401 `password_needed` without it, or with a wrong one, and 404 once the link has ended.
-    A browser is led to a page that asks for the password.
+    A browser is led to a page that asks for the password, or says that it has ended.
     """
-    link = find_link(token)
-    if link.password_hash:
-        # By name: programs that take anything are to hear of the password.
+    link = try_link(token)
+    if link is None or link.password_hash:
+        # By name: programs that take anything are to hear of it.
         if request.method == "GET" and "text/html" in request.accept_mimetypes.values():
             return private(Response(status=303, headers={"Location": f"/#link={token}"}))
-        require_password(link)
+        require_password(link or find_link(token))
         link = find_link(token)
     version = link.file.load_version(link.file.version)
     response = send(version, link.file.original_name, is_whole=True)
@@ -114,7 +114,8 @@ def follow_link(token: str) -> Response:
 
 def require_password(link: FileLink) -> None:
     """Raise 401 unless the caller says the password, 429 after too many guesses."""
-    form = request.form.to_dict() or parse_object(request.get_data() or b"{}")
+    body = request.get_data(cache=True).lstrip()  # JSON whatever its type says, as everywhere
+    form = parse_object(body) if body.startswith(b"{") else request.form.to_dict()
     password = validate(LinkPassword, form).password
     if not password:
         raise WharfError(401, "This link needs a password", "password_needed")
@@ -129,14 +130,20 @@ def require_password(link: FileLink) -> None:
 
 def find_link(token: str) -> FileLink:
     """The link that a token is for; raises 404 also when it has ended."""
+    link = try_link(token)
+    if link is None:
+        raise not_found("link")
+    return link
+
+
+def try_link(token: str) -> FileLink | None:
+    """The same; None when there is none, or it has ended."""
     try:
         link_id = parse_id(signer().loads(token))
     except BadData:
-        link_id = None
+        return None
     found = select(FileLink).where(FileLink.id == link_id, FileLink.good())
     link: FileLink | None = db.session.scalar(found)
-    if link is None:
-        raise not_found("link")
     return link
 
 

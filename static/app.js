@@ -36,6 +36,11 @@ function openLink() {
   if (token) document.querySelector('link-password').open(wharf, token);
 }
 
+/** A file that is dropped beside its place would take the page's. */
+function keepPage(event) {
+  if ([...event.dataTransfer.types].includes('Files')) event.preventDefault();
+}
+
 /** Who is signed in, how the connection is, and the way out. */
 function showAccount(user) {
   document.body.classList.toggle('member', Boolean(user));
@@ -74,6 +79,8 @@ async function start() {
   document.body.classList.add('ready');
   openReset(resetToken);
   openLink();
+  addEventListener('dragover', keepPage);
+  addEventListener('drop', keepPage);
   addEventListener('hashchange', () => {
     openReset(takeResetToken());
     openLink();

@@ -17,6 +17,7 @@ const BODY = { ...TUS, 'Content-Type': 'application/offset+octet-stream' };
 export class ResumableUpload extends Emitter {
   state = 'sending';
   #offset = null; // null: to be asked
+  #arrived = 0; // what the server last said it has
   #failures = 0; // since something arrived
   #cut = new AbortController();
   #wake = () => {};
@@ -70,7 +71,7 @@ export class ResumableUpload extends Emitter {
     const [method, path] = isNew ? ['POST', '/api/tus'] : ['HEAD', this.address];
     const answer = await this.account.retrying(() => this.account.server.fetch(method, path, { headers }));
     if (isNew) this.#keep(answer.headers.get('Location'));
-    this.#offset = Number(answer.headers.get('Upload-Offset'));
+    this.#arrive(answer.headers.get('Upload-Offset'));
     this.#tell(this.#offset);
     const place = answer.headers.get('Content-Location');
     const isDeleted = !isNew && !place && this.file.size > 0 && this.#offset === this.file.size;
@@ -88,7 +89,7 @@ export class ResumableUpload extends Emitter {
     const options = { headers, body, signal, onProgress: (bytes) => this.#tell(start + bytes) };
     const header = await this.account.retrying(() => this.account.server.send('PATCH', this.address, options));
     this.#failures = 0;
-    this.#offset = Number(header('Upload-Offset'));
+    this.#arrive(header('Upload-Offset'));
     return header('Content-Location');
   }
 
@@ -101,6 +102,7 @@ export class ResumableUpload extends Emitter {
     if (isLost || (!passes && status !== 401)) this.#keep(null); // who signs in again goes on
     if (!passes) throw error;
     if (this.#failures++ === 0) return null; // the first time at once: most cuts are short
+    this.#tell(this.#arrived); // what was on its way may be lost
     this.#turn('waiting');
     return this.#sleep(Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** (this.#failures - 2)) * (0.5 + Math.random() / 2));
   }
@@ -126,6 +128,10 @@ export class ResumableUpload extends Emitter {
     if (state === 'paused' || state === 'cancelled') this.#cut.abort();
     if (state !== 'waiting') this.#wake();
     this.emit('state', state);
+  }
+
+  #arrive(offset) {
+    this.#offset = this.#arrived = Number(offset);
   }
 
   #tell(bytes) {

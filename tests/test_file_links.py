@@ -1,5 +1,6 @@
 """Temporary links: expiry, downloads, passwords, revocation (docs/files.md#links)."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -83,6 +84,33 @@ def test_link_is_revoked(links: Links, bob: Account) -> None:
     assert links.client.delete(path, headers=links.ann.headers).status_code == 204
     assert_error(links.follow(link), 404)
     assert links.follow(other).status_code == 200
+
+
+def test_the_address_of_a_revoked_link_leads_nowhere_ever(links: Links) -> None:
+    first = links.make()
+    links.client.delete(f"{links.path}/{first['id']}", headers=links.ann.headers)
+    second = links.make()
+    assert second["id"] > first["id"]  # SQLite gives the highest id again, unless told not to
+    assert_error(links.follow(first), 404)
+    assert links.follow(second).status_code == 200
+
+
+def test_browser_is_led_to_the_page_that_says_it_has_ended(links: Links) -> None:
+    link = links.make(maxDownloads=1)
+    assert links.follow(link).status_code == 200
+    for address in (link["url"], "/links/made-up"):
+        answer = links.follow({"url": address}, Accept="text/html,*/*;q=0.8")
+        token = address.removeprefix("/links/")
+        assert (answer.status_code, answer.headers["Location"]) == (303, f"/#link={token}")
+        assert_error(links.follow({"url": address}), 404, "link_not_found")
+
+
+@pytest.mark.parametrize("kind", [None, "application/x-www-form-urlencoded", "text/plain"])
+def test_password_is_read_from_json_of_any_type(links: Links, kind: str | None) -> None:
+    link = links.make(password=SECRET)
+    body = json.dumps({"password": SECRET})
+    answer = links.stranger.post(link["url"], data=body, content_type=kind, buffered=True)
+    assert answer.data == PNG
 
 
 def test_password_is_asked_for(links: Links) -> None:

@@ -94,6 +94,9 @@ def test_public_address_answers_ranges_and_304(client: FlaskClient, upload: Any)
     part = read(client, upload["url"], Range="bytes=0-3")
     assert (part.status_code, part.data) == (206, PNG[:4])
     assert_error(read(client, upload["url"], Range="bytes=99-"), 416)
+    for other in ("bytes=0-1,3-4", "lines=0-3"):
+        whole = read(client, upload["url"], Range=other)
+        assert (whole.status_code, whole.data) == (200, PNG)
     tag = {"If-None-Match": read(client, upload["url"]).headers["ETag"]}
     assert read(client, upload["url"], **tag).status_code == 304
 

@@ -203,6 +203,14 @@ def test_deleted_folder_takes_its_files_with_it(app: Flask, tree: Tree) -> None:
     assert again.json == {"ok": True, "id": str(sea["id"])}
 
 
+def test_no_number_is_given_again(tree: Tree) -> None:
+    first = tree.make("sea")
+    file = tree.put("a.png", first)
+    tree.client.delete(f"{FOLDERS}/{first['id']}", headers=tree.headers)
+    assert tree.make("sea")["id"] > first["id"]
+    assert tree.put("a.png")["id"] > file["id"]
+
+
 def test_bytes_that_another_file_has_stay(app: Flask, tree: Tree, bob: Account) -> None:
     folder = tree.make("sea")
     tree.put("a.png", folder)

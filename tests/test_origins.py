@@ -35,7 +35,10 @@ HEADERS = [
     "X-Service",
 ]
 EXPOSED = {
+    "Accept-Ranges",
+    "Content-Disposition",
     "Content-Location",
+    "Content-Range",
     "ETag",
     "Link",
     "Location",

@@ -37,7 +37,8 @@ def upgrade():
     sa.ForeignKeyConstraint(['parent_id'], ['folders.id'], ),
     sa.ForeignKeyConstraint(['user_id'], ['users.id'], ),
     sa.PrimaryKeyConstraint('id'),
-    sa.UniqueConstraint('user_id', 'path')
+    sa.UniqueConstraint('user_id', 'path'),
+    sqlite_autoincrement=True
     )
     with op.batch_alter_table('folders', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_folders_parent_id'), ['parent_id'], unique=False)
@@ -53,7 +54,8 @@ def upgrade():
     sa.Column('created_at', sa.DateTime(), nullable=False),
     sa.ForeignKeyConstraint(['file_id'], ['files.id'], ),
     sa.ForeignKeyConstraint(['user_id'], ['users.id'], ),
-    sa.PrimaryKeyConstraint('id')
+    sa.PrimaryKeyConstraint('id'),
+    sqlite_autoincrement=True
     )
     with op.batch_alter_table('file_links', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_file_links_file_id'), ['file_id'], unique=False)
@@ -117,7 +119,7 @@ def upgrade():
         batch_op.create_index(batch_op.f('ix_uploads_folder_id'), ['folder_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_uploads_user_id'), ['user_id'], unique=False)
 
-    with op.batch_alter_table('files', schema=None) as batch_op:
+    with op.batch_alter_table('files', schema=None, table_kwargs={'sqlite_autoincrement': True}) as batch_op:
         batch_op.add_column(sa.Column('folder_id', sa.Integer(), nullable=True))
         batch_op.add_column(sa.Column('sha256', sa.String(), nullable=True))
         batch_op.add_column(sa.Column('version', sa.Integer(), nullable=False, server_default='1'))
@@ -135,7 +137,7 @@ def upgrade():
         ' SELECT files.id, 1, files.user_id, blobs.id, files.filename, files.mimetype, files.created_at'
         ' FROM files JOIN blobs ON blobs.name = files.filename'
     )
-    with op.batch_alter_table('files', schema=None) as batch_op:
+    with op.batch_alter_table('files', schema=None, table_kwargs={'sqlite_autoincrement': True}) as batch_op:
         batch_op.alter_column('version', server_default=None)
         batch_op.alter_column('updated_at', nullable=False)
 

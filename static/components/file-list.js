@@ -91,8 +91,11 @@ class FileList extends HTMLElement {
 function face({ url, originalName, thumbnails }) {
   if (!thumbnails.small) return el('span', { class: 'face', 'data-url': url }, icon('file'));
   const link = { class: 'face', href: url, target: '_blank', rel: 'noopener', 'data-url': url };
-  return el('a', { ...link, 'aria-label': `Look at ${originalName}` },
-    el('img', { src: thumbnails.small, alt: '', loading: 'lazy', 'data-testid': 'file-preview' }));
+  const picture = el('img', {
+    src: thumbnails.small, alt: '', loading: 'lazy', 'data-testid': 'file-preview',
+    onerror: () => picture.replaceWith(icon('file')), // it only says that it is one
+  });
+  return el('a', { ...link, 'aria-label': `Look at ${originalName}` }, picture);
 }
 
 customElements.define('file-list', FileList);

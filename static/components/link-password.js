@@ -3,25 +3,40 @@ import { el } from './part.js';
 
 const FIELD = { label: 'Password', name: 'password', type: 'password', autocomplete: 'off' };
 
-/** Asks for the password of a link to a file, and saves the file; out of sight until there is one. */
+/**
+ * Asks for the password of a link to a file, and saves the file, or says that the link has ended; out of
+ * sight until there is one.
+ */
 class LinkPassword extends HTMLElement {
   /** @param {import('../wharf.js').Wharf} wharf @param {string} token */
-  open(wharf, token) {
+  async open(wharf, token) {
     this.wharf = wharf;
     this.action = `/links/${token}`;
+    const status = await wharf.server.fetch('HEAD', this.action).then(() => 200, (error) => error.status);
+    if (status === 404) this.show('This link has ended. Whoever sent it to you can make another.', this.closeButton('Close'));
+    else this.ask();
+  }
+
+  show(words, ...parts) {
+    this.hidden = false;
+    this.replaceChildren(
+      el('header', { class: 'card-head' }, el('h2', {}, 'A file for you')),
+      el('p', { class: 'hint', 'data-testid': 'follow-words' }, words), ...parts);
+  }
+
+  closeButton(words) {
+    const attributes = { type: 'button', class: 'quiet', 'data-testid': 'follow-close', onclick: () => this.close() };
+    return el('button', attributes, words);
+  }
+
+  ask() {
     const form = makeForm({
       id: 'follow', fields: [FIELD], action: 'Download', send: (values) => this.send(values),
     });
     form.method = 'post';
     form.action = this.action;
-    form.append(el('button', {
-      type: 'button', class: 'quiet', 'data-testid': 'follow-close', onclick: () => this.close(),
-    }, 'Not now'));
-    this.hidden = false;
-    this.replaceChildren(
-      el('header', { class: 'card-head' }, el('h2', {}, 'A file for you')),
-      el('p', { class: 'hint' }, 'Whoever sent you this link knows its password.'),
-      form);
+    form.append(this.closeButton('Not now'));
+    this.show('Whoever sent you this link knows its password.', form);
     form.elements.password.focus();
   }
 

@@ -70,7 +70,7 @@ class ShareDialog extends FileWindow {
       'data-testid': 'share-search', oninput: () => this.plan(),
     });
     this.found = el('ul', { class: 'found', 'aria-label': 'People found' });
-    this.count = el('p', { class: 'unseen', role: 'status' });
+    this.count = el('p', { class: 'hint', role: 'status', 'data-testid': 'share-count' });
     return el('div', { class: 'field' },
       el('label', { for: 'share-search' }, 'Share with'), this.input, this.found, this.count);
   }
@@ -86,7 +86,7 @@ class ShareDialog extends FileWindow {
     if (text !== this.input.value.trim()) return; // typed on meanwhile
     const known = new Set([this.shelf.user.id, ...this.readers.map(({ userId }) => userId)]);
     const people = items.filter(({ id }) => !known.has(id));
-    this.count.textContent = text && `${people.length} found`;
+    this.count.textContent = text && (people.length ? `${people.length} found` : 'Nobody has this name.');
     keyed(this.found, people, ({ id }) => id, (one) => this.makeFound(one), (item) => item);
   }
 
@@ -94,6 +94,7 @@ class ShareDialog extends FileWindow {
     const share = async () => {
       this.input.value = '';
       this.found.replaceChildren();
+      this.count.textContent = '';
       this.input.focus();
       await this.change('PUT', `${this.path}/${id}`, { mode: 'read' });
     };

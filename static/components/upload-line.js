@@ -33,10 +33,17 @@ class UploadLine extends HTMLElement {
     this.upload = shelf.wharf.upload(file, (part) => (this.bar.value = part), {
       folderId, onState: (state) => this.turn(state),
     });
-    const stored = await shelf.attempt(() => this.upload.catch(quietIfCancelled));
+    const stored = await shelf.attempt(() => this.upload.catch((error) => this.fail(error)));
     if (stored) shelf.add(stored);
     this.turn('ended');
     this.onEnd();
+  }
+
+  /** Say which of the files it was, unless it was meant. */
+  fail(error) {
+    if (error.code === 'cancelled') return null;
+    error.message = `${this.file.name}: ${error.message}`;
+    throw error;
   }
 
   pause() {
@@ -68,10 +75,6 @@ class UploadLine extends HTMLElement {
     this.toggle.setAttribute('aria-label', `${this.toggle.title} ${this.file.name}`);
     this.toggle.replaceChildren(icon(isPaused ? 'play' : 'pause'));
   }
-}
-
-function quietIfCancelled(error) {
-  if (error.code !== 'cancelled') throw error;
 }
 
 customElements.define('upload-line', UploadLine);

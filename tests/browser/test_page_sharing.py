@@ -113,11 +113,13 @@ def test_people_are_found_by_part_of_their_name_and_nobody_twice(person: Invite)
     found.filter(has_text="Bobby").click()
     expect(window.get_by_test_id("share")).to_contain_text(["Bobby"])
     expect(found).to_have_count(0)
+    expect(window.get_by_test_id("share-count")).to_have_text("")
     expect(window.get_by_test_id("share-search")).to_be_focused()
     window.get_by_test_id("share-search").fill("ob")
     expect(found).to_have_text(["Robert"])
     window.get_by_test_id("share-search").fill("Ann")
     expect(found).to_have_count(0)
+    expect(window.get_by_test_id("share-count")).to_have_text("Nobody has this name.")
 
 
 def test_who_does_not_want_a_shared_file_lets_it_go(person: Invite) -> None:
@@ -182,6 +184,11 @@ def test_link_is_made_copied_followed_and_revoked(person: Invite) -> None:
     expect(link).to_have_count(0)
     expect(window.locator("#share-dialog-links")).to_be_focused()
     assert guest.context.request.get(address).status == 404
+    theirs = guest.context.new_page()
+    theirs.goto(address)
+    expect(theirs.get_by_test_id("follow-words")).to_contain_text("This link has ended.")
+    theirs.get_by_test_id("follow-close").click()
+    expect(theirs.locator("link-password")).to_be_hidden()
 
 
 def test_link_with_a_password_asks_for_it(person: Invite) -> None:
