@@ -62,6 +62,7 @@ def list_links(file_id: str) -> Response:
 def create_link(file_id: str) -> Response:
     """Make a link, by its owner: 201, with its address as `url`."""
     form = parse_body(LinkForm)
+    File.load(file_id, g.user).require_owner(g.user)
     db.session.commit()  # hashing takes long: it shall hold no connection
     hashed = hash_password(form.password) if form.password else None
     file = load_own(file_id, g.user)

@@ -105,6 +105,18 @@ def test_browser_is_led_to_the_page_that_says_it_has_ended(links: Links) -> None
         assert_error(links.follow({"url": address}), 404, "link_not_found")
 
 
+def test_nothing_is_hashed_for_who_may_make_no_link(
+    links: Links, bob: Account, monkeypatch: Any
+) -> None:
+    hashed: list[str] = []
+    monkeypatch.setattr("routes.file_links.hash_password", lambda one: hashed.append(one) or "x")
+    body = {"password": SECRET}
+    assert_error(links.client.post(links.path, json=body, headers=bob.headers), 404)
+    assert hashed == []
+    links.make(**body)
+    assert hashed == [SECRET]
+
+
 @pytest.mark.parametrize("kind", [None, "application/x-www-form-urlencoded", "text/plain"])
 def test_password_is_read_from_json_of_any_type(links: Links, kind: str | None) -> None:
     link = links.make(password=SECRET)
