@@ -270,7 +270,7 @@ def test_replicas_are_counted_with_their_lag(server: Server, ann: Account) -> No
         two.expect("update")
         if version == 1:
             two.send("ack", siteId="bb", version=1)
-    assert told() == (2, 1, 1, 2)
+    wait_until(lambda: told() == (2, 1, 1, 2))
     two.send("ack", siteId="bb", version=3)
     push(two, change("2", "x", 1, "bb"), site="bb")
     one.expect("update")
