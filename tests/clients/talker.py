@@ -29,7 +29,13 @@ UNTIDY = [
 
 
 class Engine(engineio.Client):
-    """Says goodbye before it hangs up; the library's may forget, and wait for the next ping."""
+    """Says goodbye before it hangs up; the library's may forget, and wait for the next ping.
+
+    Takes messages as they come; the library's begins a thread for each, of which any may be first.
+    """
+
+    def _trigger_event(self, event: str, *args: Any, **more: Any) -> Any:
+        return super()._trigger_event(event, *args, **{**more, "run_async": False})
 
     def disconnect(self, abort: bool = False, reason: str | None = None) -> None:
         if self.state == "connected" and self.current_transport == "polling":
