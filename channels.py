@@ -56,7 +56,7 @@ def merge(
 ) -> tuple[crdt.Merged, int]:
     """Merge changes of one peer; the outcome is written before the commit.
 
-    Returns what to tell the sender, and the channel's version. Raises 403 for who may only read.
+    Returns what to tell the sender, and how many were re-issued. Raises 403 for who may only read.
     """
     held.require_writer(user)
     channel, synced = held.channel, SyncedRows(held)
@@ -73,7 +73,7 @@ def merge(
     peer.received = max(peer.received, merged.acked)
     peer.sent = crdt.held_after(peer.sent, before, channel.version, reissued)
     synced.take_rows(stored)
-    return merged, channel.version
+    return merged, reissued
 
 
 def delete(channel: CrdtChannel) -> None:

@@ -23,7 +23,6 @@ from models import (
     db,
     discard,
     iso,
-    no_folder,
     now,
     rows_of,
 )
@@ -61,17 +60,10 @@ def put(
 ) -> File:
     """Store `one`, whose bytes are `blob`, as a file of `owner`: a new version where there is one
     of the same name. Call `require_room` before. Raises 400 for no folder of theirs."""
-    require_folder(owner, folder_id)
+    Folder.require(owner.id, folder_id)
     file = File.named(owner.id, folder_id, one.name) or File.begin(owner, folder_id, one.name)
     add_version(file, blob, one.mimetype, owner, details)
     return file
-
-
-def require_folder(owner: User, folder_id: int | None) -> None:
-    """Raise 400 unless this is a folder of theirs, or the top."""
-    known = select(Folder.id).where(Folder.id == folder_id, Folder.user_id == owner.id)
-    if folder_id is not None and db.session.scalar(known) is None:
-        raise no_folder()
 
 
 def blob_of(name: str, one: Incoming) -> Blob:

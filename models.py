@@ -1970,6 +1970,13 @@ class Folder(Record, db.Model):
         return f"folders:{self.user_id}"
 
     @classmethod
+    def require(cls, user_id: int, folder_id: int | None) -> None:
+        """Raise 400 unless this is a folder of that user's, or None, the top."""
+        known = select(cls.id).where(cls.id == folder_id, cls.user_id == user_id)
+        if folder_id is not None and db.session.scalar(known) is None:
+            raise no_folder()
+
+    @classmethod
     def make(cls, user: User | None, **fields: Any) -> Any:
         """A new folder of `user`; raises 400, and 409 for a name that is taken or too many."""
         assert user
@@ -2162,9 +2169,7 @@ class File(Record, db.Model):
     def change(self, **fields: Any) -> None:
         """Take name and folder; raises 400 for no folder of the owner's, 409 for a taken name."""
         folder_id = fields.get("folder_id", self.folder_id)
-        known = select(Folder.id).where(Folder.id == folder_id, Folder.user_id == self.user_id)
-        if folder_id is not None and db.session.scalar(known) is None:
-            raise no_folder()
+        Folder.require(self.user_id, folder_id)
         name = fields.get("original_name", self.original_name)
         if self.named(self.user_id, folder_id, name) not in (None, self):
             raise name_taken()
@@ -2286,7 +2291,6 @@ class FileLink(db.Model):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     file_id: Mapped[int] = mapped_column(ForeignKey("files.id"), index=True)
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
     expires_at: Mapped[datetime]
     max_downloads: Mapped[int | None]
     downloads: Mapped[int] = mapped_column(default=0)

@@ -78,7 +78,8 @@ def push_changes(channel_id: str) -> Response:
     for part in slices:
         held = hold(key)
         peer = channels.meet(held, form.siteId, None, g.user, kind)
-        merged, version = channels.merge(held, part, peer, g.user)
+        merged, _ = channels.merge(held, part, peer, g.user)
+        version = held.channel.version
         acked, refused = max(acked, merged.acked), refused + merged.refused
         if part is slices[-1]:
             held.counts.refused += len(refused)

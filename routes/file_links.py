@@ -69,7 +69,7 @@ def create_link(file_id: str) -> Response:
     links = select(FileLink).where(FileLink.file_id == file.id, FileLink.good())
     if count_rows(links, FileLink.MOST) == FileLink.MOST:
         raise WharfError(409, f"{FileLink.MOST} links are enough for a file", "too_many")
-    link = FileLink(file_id=file.id, user_id=g.user.id, downloads=0, created_at=now())
+    link = FileLink(file_id=file.id, downloads=0, created_at=now())
     link.expires_at = now() + timedelta(seconds=form.expiresIn)
     link.max_downloads, link.password_hash = form.maxDownloads, hashed
     db.session.add(link)
@@ -97,13 +97,14 @@ def follow_link(token: str) -> Response:
     Raises 401 `password_needed` without it, or with a wrong one, and 404 once the link has ended.
     A browser is led to a page that asks for the password, or says that it has ended.
     """
-    link = try_link(token)
-    if link is None or link.password_hash:
-        # By name: programs that take anything are to hear of it.
-        if request.method == "GET" and "text/html" in request.accept_mimetypes.values():
-            return private(Response(status=303, headers={"Location": f"/#link={token}"}))
-        require_password(link or find_link(token))
-        link = find_link(token)
+    link = find_link(token)
+    if (link is None or link.password_hash) and is_browser():
+        return private(Response(status=303, headers={"Location": f"/#link={token}"}))
+    if link and link.password_hash:
+        require_password(link)
+        link = find_link(token)  # it may have ended meanwhile
+    if link is None:
+        raise not_found("link")
     version = link.file.load_version(link.file.version)
     response = send(version, link.file.original_name, is_whole=True)
     if request.method != "HEAD" and not link.use():
@@ -111,6 +112,11 @@ def follow_link(token: str) -> Response:
         raise not_found("link")
     db.session.commit()
     return private(response)
+
+
+def is_browser() -> bool:
+    """Whether a person looks: HTML is asked for by name. Programs that take anything hear JSON."""
+    return request.method == "GET" and "text/html" in request.accept_mimetypes.values()
 
 
 def require_password(link: FileLink) -> None:
@@ -129,16 +135,8 @@ def require_password(link: FileLink) -> None:
     rate_limits.clear("LOGIN_LIMIT", key)
 
 
-def find_link(token: str) -> FileLink:
-    """The link that a token is for; raises 404 also when it has ended."""
-    link = try_link(token)
-    if link is None:
-        raise not_found("link")
-    return link
-
-
-def try_link(token: str) -> FileLink | None:
-    """The same; None when there is none, or it has ended."""
+def find_link(token: str) -> FileLink | None:
+    """The link that a token is for; None when there is none, or it has ended."""
     try:
         link_id = parse_id(signer().loads(token))
     except BadData:

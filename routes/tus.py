@@ -22,8 +22,8 @@ import rate_limits
 from auth import signed_in
 from errors import WharfError, bad_request, not_found
 from file_types import check_name, clean_name
-from files import Incoming, blob_of, delete_uploads, keeping, put, require_folder, require_room
-from models import Upload, User, count_rows, db, now
+from files import Incoming, blob_of, delete_uploads, keeping, put, require_room
+from models import Folder, Upload, User, count_rows, db, now
 from routes.uploads import read_folder
 from storage import CHUNK, Draft, TooLarge, get_storage
 
@@ -153,7 +153,7 @@ def require_place(upload: Upload, user: User) -> None:
     """Raise 400 for no folder of theirs, 409 for too many uploads at once, 507 for no room."""
     delete_uploads(Upload.expired().where(Upload.user_id == user.id))
     require_room(user, upload.length)
-    require_folder(user, upload.folder_id)
+    Folder.require(user.id, upload.folder_id)
     pending = select(Upload).where(Upload.user_id == user.id, Upload.file_id.is_(None))
     if count_rows(pending, Upload.MOST) == Upload.MOST:
         raise WharfError(409, f"{Upload.MOST} uploads at once are enough", "too_many")

@@ -63,11 +63,11 @@ def merge_slice(
     held, peer = meet_peer(connection, frame)
     before = batch.version = held.channel.version
     if changes:
-        merged, batch.version = channels.merge(held, changes, peer, connection.user)
+        merged, reissued = channels.merge(held, changes, peer, connection.user)
+        batch.version = held.channel.version
         batch.acked = max(batch.acked, merged.acked)
         batch.refused.update(merged.refused)
-        if not any(cell.reissued for cell in held.channel.stored_since(before)):
-            connection.after_commit(partial(pass_own, replica, before, batch.version))
+        connection.after_commit(partial(pass_own, replica, before, batch.version, reissued))
     if last:
         held.counts.refused += len(batch.refused)
         for position, reason in sorted(batch.refused.items())[:REFUSALS]:
@@ -75,10 +75,10 @@ def merge_slice(
         connection.reply(to_frame(acknowledgement(replica, batch)))
 
 
-def pass_own(replica: Replica, before: int, version: int) -> None:
+def pass_own(replica: Replica, before: int, version: int, reissued: int) -> None:
     """Go past what a replica wrote itself, if it has all there was before: it is owed nothing."""
-    if replica.cursor == before and replica.pulled_version is None:
-        replica.cursor = version
+    if replica.cursor is not None and replica.pulled_version is None:
+        replica.cursor = crdt.held_after(replica.cursor, before, version, reissued)
 
 
 def refusal(position: int, reason: str) -> dict[str, Any]:

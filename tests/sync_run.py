@@ -20,7 +20,7 @@ from tests.processes import Process
 from tests.sync_node import NodePeer
 from tests.sync_peer import Ledger, Peer
 from tests.sync_peers import SocketPeer
-from tests.sync_verdict import SETTLE_SECONDS, Verdict, wait_until
+from tests.sync_verdict import SETTLE_SECONDS, Verdict, becomes_true
 from tests.sync_writer import Writer, kept
 
 TITLES = ("a", "b", "a longer title", " spaces ")  # the last is corrected
@@ -172,7 +172,7 @@ class Run:
     def drain(self, peers: Sequence[Peer]) -> bool:
         """Connect everyone until all is acknowledged and every pull answered; whether it was."""
         busy = list(peers)
-        if not wait_until(SETTLE_SECONDS, lambda: not self.stir(busy)):
+        if not becomes_true(SETTLE_SECONDS, lambda: not self.stir(busy)):
             names = ", ".join(peer.site for peer in busy)
             self.ledger.wrong.append(f"not acknowledged after {SETTLE_SECONDS:.0f} s: {names}")
             return False

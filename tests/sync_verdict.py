@@ -30,7 +30,7 @@ class Verdict:
     def give(self) -> None:
         """Look, once all are quiet."""
         todos = self.read_todos()
-        agreed = wait_until(QUIET_SECONDS, self.agree) and self.agree()
+        agreed = becomes_true(QUIET_SECONDS, self.agree) and self.agree()
         rows = self.fresh.rows()
         self.ledger.wrong += [] if agreed else self.differences(rows)
         if shown(rows) != Counter(todos.values()):
@@ -73,11 +73,11 @@ class Verdict:
 
     def read_todos(self) -> dict[int, tuple[str, bool]]:
         """What is listed by HTTP: titles and whether they are done, by id."""
-        assert wait_until(SETTLE_SECONDS, lambda: self.writer.rows() is not None)
+        assert becomes_true(SETTLE_SECONDS, lambda: self.writer.rows() is not None)
         return {row["id"]: (row["title"], row["completed"]) for row in self.writer.rows() or []}
 
 
-def wait_until(seconds: float, done: Callable[[], bool]) -> bool:
+def becomes_true(seconds: float, done: Callable[[], bool]) -> bool:
     """Whether it was so in time."""
     deadline = time.monotonic() + seconds
     while not done():

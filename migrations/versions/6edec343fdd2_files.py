@@ -46,20 +46,17 @@ def upgrade():
     op.create_table('file_links',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('file_id', sa.Integer(), nullable=False),
-    sa.Column('user_id', sa.Integer(), nullable=False),
     sa.Column('expires_at', sa.DateTime(), nullable=False),
     sa.Column('max_downloads', sa.Integer(), nullable=True),
     sa.Column('downloads', sa.Integer(), nullable=False),
     sa.Column('password_hash', sa.String(), nullable=True),
     sa.Column('created_at', sa.DateTime(), nullable=False),
     sa.ForeignKeyConstraint(['file_id'], ['files.id'], ),
-    sa.ForeignKeyConstraint(['user_id'], ['users.id'], ),
     sa.PrimaryKeyConstraint('id'),
     sqlite_autoincrement=True
     )
     with op.batch_alter_table('file_links', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_file_links_file_id'), ['file_id'], unique=False)
-        batch_op.create_index(batch_op.f('ix_file_links_user_id'), ['user_id'], unique=False)
 
     op.create_table('file_shares',
     sa.Column('id', sa.Integer(), nullable=False),
@@ -170,7 +167,6 @@ def downgrade():
 
     op.drop_table('file_shares')
     with op.batch_alter_table('file_links', schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f('ix_file_links_user_id'))
         batch_op.drop_index(batch_op.f('ix_file_links_file_id'))
 
     op.drop_table('file_links')
