@@ -323,8 +323,8 @@ class Peer:
         """Send a frame."""
         self.socket.send(json.dumps({"type": type, **fields}))
 
-    def receive(self, timeout: float = 5) -> dict[str, Any]:
-        """The next frame; raises TimeoutError, or ConnectionClosed with its `reason` code."""
+    def receive(self, timeout: float = 20) -> dict[str, Any]:
+        """The next frame, on a busy machine too; raises TimeoutError, or ConnectionClosed with its `reason` code."""
         text = self.socket.receive(timeout=timeout)
         if text is None:
             raise TimeoutError("no frame came")
