@@ -324,7 +324,10 @@ class Peer:
         self.socket.send(json.dumps({"type": type, **fields}))
 
     def receive(self, timeout: float = 20) -> dict[str, Any]:
-        """The next frame, on a busy machine too; raises TimeoutError, or ConnectionClosed with its `reason` code."""
+        """The next frame; raises TimeoutError, or ConnectionClosed with its `reason` code.
+
+        Patient: a busy machine takes its time.
+        """
         text = self.socket.receive(timeout=timeout)
         if text is None:
             raise TimeoutError("no frame came")
